@@ -1,0 +1,19 @@
+"""Neural style transfer by optimisation.
+
+The command is `python -m nst`; the library is `stylize` and the parts that it is made of:
+
+    import nst
+
+    result = nst.stylize("photo.jpg", "painting.jpg", size=256, budget=nst.Budget(evaluations=100))
+    result.picture.save("result.png")
+"""
+
+__version__ = "0.1.0"
+
+from nst import inits
+from nst.api import Result, stylize
+from nst.errors import InputError
+from nst.optimizers import adam, lbfgs
+from nst.trainer import Budget, Row
+
+__all__ = ["Budget", "InputError", "Result", "Row", "adam", "inits", "lbfgs", "stylize"]

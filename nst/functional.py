@@ -1,0 +1,70 @@
+"""The terms of the objective as pure functions of tensors.
+
+Source: Gatys, Ecker, Bethge, *A Neural Algorithm of Artistic Style* (arXiv 1508.06576) and *Image
+Style Transfer Using Convolutional Neural Networks* (CVPR 2016).
+"""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+GramNormalization = Literal["chw", "hw"]
+
+
+def gram(feature: Tensor, normalization: GramNormalization = "chw") -> Tensor:
+    """Gram matrix of a feature map: the correlations between its channels.
+
+    G_ij = sum_p F_ip F_jp / n, over the positions p of the C x (H W) matrix F.
+
+    Args:
+        feature: B x C x H x W.
+        normalization: what n is. `chw`: B*C*H*W, which makes G fall with the number of channels;
+            `hw`: H*W, the mean over positions, as in the released code of the CVPR paper.
+
+    Returns:
+        B x C x C, symmetric and positive semi-definite.
+    """
+    batch, channels, height, width = feature.shape
+    # flatten() is a view for both memory layouts, so no copy of the feature is made.
+    matrix = feature.flatten(2)
+    count = height * width if normalization == "hw" else batch * channels * height * width
+    return matrix @ matrix.mT / count
+
+
+def content_loss(feature: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of two feature maps of the same shape; a scalar, zero when equal."""
+    return F.mse_loss(feature, target)
+
+
+def style_loss(
+    feature: Tensor, target_gram: Tensor, normalization: GramNormalization = "chw"
+) -> Tensor:
+    """Mean squared difference of a feature map's Gram matrix and a target Gram matrix.
+
+    Args:
+        feature: B x C x H x W.
+        target_gram: B x C x C, made by `gram` with the same normalization.
+        normalization: see `gram`.
+
+    Returns:
+        A scalar, zero when the Gram matrices are equal.
+    """
+    return F.mse_loss(gram(feature, normalization), target_gram)
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Anisotropic total variation per pixel: mean |right - left| plus mean |below - above|.
+
+    The mean rather than the sum, so that one weight means the same at every size (Rudin, Osher,
+    Fatemi, *Nonlinear total variation based noise removal algorithms*, 1992).
+
+    Args:
+        image: B x C x H x W with H, W >= 2.
+
+    Returns:
+        A scalar in the units of `image`, zero for a constant image.
+    """
+    right = (image[..., :, 1:] - image[..., :, :-1]).abs().mean()
+    below = (image[..., 1:, :] - image[..., :-1, :]).abs().mean()
+    return right + below

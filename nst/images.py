@@ -1,0 +1,216 @@
+"""The only place that reads or writes pictures, and their way to and from tensors.
+
+A picture is a PIL image, 8-bit sRGB. An image tensor is 1 x 3 x H x W float32 in
+ImageNet-normalised space: (rgb - mean) / std for rgb in [0, 1].
+"""
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps
+from torch import Tensor
+
+from nst.errors import InputError
+from nst.files import atomic_write
+
+Picture = str | Path | Image.Image | Tensor
+Resize = Literal["fit", "stretch"]
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+# What Pillow's decoders raise on damaged data, beside its own UnidentifiedImageError (an OSError).
+_DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    SyntaxError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+    ImageCms.PyCMSError,
+)
+
+
+class ImageError(InputError):
+    """A picture that cannot be read or is not usable; the message names the file."""
+
+
+def load(source: Picture) -> Image.Image:
+    """Read a picture as 8-bit sRGB, upright.
+
+    EXIF orientation is applied, a colour profile converted to sRGB, 16-bit greyscale scaled to 8,
+    palettes expanded and transparency composited on white; of an animation the first frame is
+    taken.
+
+    Args:
+        source: a path, a PIL image, or a tensor 3 x H x W or 1 x 3 x H x W in [0, 1].
+
+    Returns:
+        A PIL image in mode RGB.
+
+    Raises:
+        ImageError: no such file, not a picture in one of `FORMATS`, or damaged data.
+    """
+    if isinstance(source, Tensor):
+        return _from_unit_tensor(source)
+    name = "the picture" if isinstance(source, Image.Image) else str(source)
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns up to twice its limit; a picture that large is refused instead.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if isinstance(source, Image.Image):
+                return _to_srgb(source)
+            with Image.open(source, formats=FORMATS) as picture:
+                return _to_srgb(picture)
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name}: is a folder, not a picture") from None
+    except PermissionError:
+        raise ImageError(f"{name}: permission denied") from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{name}: not a picture ({', '.join(FORMATS)} can be read)") from None
+    except _DECODER_ERRORS as error:
+        raise ImageError(f"{name}: damaged or unusable picture ({_brief(error)})") from error
+
+
+def to_tensor(picture: Image.Image, size: int | tuple[int, int], resize: Resize = "fit") -> Tensor:
+    """Resize a picture and bring it to an image tensor.
+
+    The filter is Pillow's antialiased bilinear one, as torchvision's `Resize` uses for pictures.
+
+    Args:
+        picture: mode RGB.
+        size: an (H, W) pair to stretch to, or one number that `resize` interprets.
+        resize: `fit`: the longer side becomes `size`, the aspect is kept; `stretch`: both do.
+
+    Returns:
+        1 x 3 x H x W float32, ImageNet-normalised.
+    """
+    height, width = target_size(picture, size, resize)
+    resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).to(torch.float32).div(255)
+    mean, std = _statistics(pixels)
+    return ((pixels - mean) / std)[None].contiguous()
+
+
+def target_size(
+    picture: Image.Image, size: int | tuple[int, int], resize: Resize = "fit"
+) -> tuple[int, int]:
+    """The (H, W) to which `to_tensor` would resize a picture."""
+    if isinstance(size, tuple):
+        return size
+    if resize == "stretch":
+        return size, size
+    longest = max(picture.size)
+    width, height = (max(1, round(side * size / longest)) for side in picture.size)
+    return height, width
+
+
+def to_unit_tensor(image: Tensor) -> Tensor:
+    """Image tensor 1 x 3 x H x W to 3 x H x W on the CPU in [0, 1]: denormalised and clamped."""
+    pixels = image.detach()[0].to("cpu", torch.float32)
+    mean, std = _statistics(pixels)
+    return (pixels * std + mean).clamp(0, 1)
+
+
+def to_picture(image: Tensor) -> Image.Image:
+    """Image tensor 1 x 3 x H x W to a PIL image: denormalised, clamped, rounded to 8 bits."""
+    return _from_unit_tensor(to_unit_tensor(image))
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a picture whole or not at all, in the format that the file's suffix names.
+
+    Raises:
+        OSError: the folder is missing or not writable, or the disk is full.
+    """
+    buffer = io.BytesIO()
+    picture.save(buffer, format=Image.registered_extensions()[path.suffix.lower()])
+    atomic_write(path, buffer.getvalue())
+
+
+def _to_srgb(picture: Image.Image) -> Image.Image:
+    picture.load()
+    profile = picture.info.get("icc_profile")
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode == "F" or upright.mode.startswith("I"):
+        return _scale_deep_grey(upright).convert("RGB")
+    if profile:
+        upright = _apply_profile(upright, profile)
+    if upright.has_transparency_data:
+        layered = upright.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return upright.convert("RGB")
+
+
+def _scale_deep_grey(picture: Image.Image) -> Image.Image:
+    """Greyscale of more than 8 bits to mode L; Pillow's own `convert` would clip it at 255."""
+    values = np.asarray(picture, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("holds values that are not finite")
+    # Floating-point greyscale is in [0, 1] by convention; integers fill 16 bits, or 32.
+    if picture.mode == "F" and values.max() <= 1:
+        white = 1.0
+    else:
+        white = 65535.0 if values.max() <= 65535 else 2.0**32 - 1
+    return Image.fromarray(np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8))
+
+
+def _apply_profile(picture: Image.Image, profile: bytes) -> Image.Image:
+    """Convert from an embedded ICC profile to sRGB; an unusable profile is left out of account."""
+    alpha = picture.getchannel("A") if picture.mode in ("RGBA", "LA") else None
+    opaque = {"RGBA": "RGB", "LA": "L", "P": "RGB"}.get(picture.mode, picture.mode)
+    if picture.mode == "P" and picture.has_transparency_data:
+        alpha = picture.convert("RGBA").getchannel("A")
+    try:
+        converted = ImageCms.profileToProfile(
+            picture.convert(opaque),
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+        )
+    except (ImageCms.PyCMSError, OSError):
+        # A profile for another colour model than the picture's, or garbage: viewers ignore it too.
+        return picture
+    if converted is None:  # only for in-place conversion
+        return picture
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted
+
+
+def _from_unit_tensor(pixels: Tensor) -> Image.Image:
+    if pixels.ndim == 4 and pixels.shape[0] == 1:
+        pixels = pixels[0]
+    if pixels.ndim != 3 or pixels.shape[0] != 3 or not pixels.is_floating_point():
+        raise ImageError(
+            "a tensor picture must be floating point, 3 x H x W or 1 x 3 x H x W in [0, 1], "
+            f"not {tuple(pixels.shape)} of {pixels.dtype}"
+        )
+    scaled = pixels.detach().to("cpu", torch.float32).clamp(0, 1).mul(255).round().to(torch.uint8)
+    return Image.fromarray(scaled.permute(1, 2, 0).numpy())
+
+
+def _statistics(like: Tensor) -> tuple[Tensor, Tensor]:
+    return like.new_tensor(MEAN)[:, None, None], like.new_tensor(STD)[:, None, None]
+
+
+def _brief(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
