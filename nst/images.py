@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from nst.errors import InputError
@@ -82,7 +82,7 @@ def load(source: Picture) -> Image.Image:
         raise ImageError(f"{name}: is a folder, not a picture") from None
     except PermissionError:
         raise ImageError(f"{name}: permission denied") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"{name}: not a picture ({', '.join(FORMATS)} can be read)") from None
     except _DECODER_ERRORS as error:
         raise ImageError(f"{name}: damaged or unusable picture ({_brief(error)})") from error

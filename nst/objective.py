@@ -82,9 +82,7 @@ class Objective:
             features = self._features(content)
             self._content = {tap: features[tap] for tap in self.content_layers}
             features = self._features(style)
-            self._grams = {
-                tap: functional.gram(features[tap], gram) for tap in self.style_layers
-            }
+            self._grams = {tap: functional.gram(features[tap], gram) for tap in self.style_layers}
 
     def __call__(self, image: Tensor) -> Terms:
         """Evaluate the terms for an image, 1 x 3 x H x W, ImageNet-normalised; differentiable."""

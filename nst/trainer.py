@@ -174,7 +174,7 @@ class Trainer:
             while True:
                 self._step += 1
                 before = self.image.detach().clone()
-                self.optimizer.step(self._evaluate)
+                self.optimizer.step(self._evaluate)  # type: ignore[arg-type]
                 if torch.equal(before, self.image):
                     raise _Stop("converged")
                 if self._step == self.budget.steps:

@@ -23,7 +23,8 @@ def minimum_side(taps: Iterable[str]) -> int:
 
     Each of the poolings before a tap halves the feature map and drops what is left over.
     """
-    return 2 ** max((int(tap[4]) - 1 for tap in taps), default=0)
+    poolings = max((int(tap[4]) - 1 for tap in taps), default=0)
+    return 1 << poolings
 
 
 def check_taps(taps: Iterable[str]) -> None:

@@ -104,7 +104,7 @@ def resolve(spec: str, seed: int = 0) -> Weights:
 
 
 def imagenet_weights(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> Weights:
-    """torchvision's ImageNet weights from torch hub's cache, downloaded first where missing.
+    """ImageNet weights of torchvision from torch hub's cache, downloaded first where missing.
 
     The SHA-256 is checked on every load. A cached file that fails is set aside (`.corrupt`) and
     fetched again.
@@ -157,8 +157,10 @@ def file_weights(path: Path, source: str = "file") -> Weights:
         pickle.UnpicklingError,
         zipfile.BadZipFile,
     ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: unreadable weights file ({reason})") from error
+        raise WeightsError(
+            f"{path}: unreadable weights: neither .safetensors nor tensors saved by torch.save "
+            f"({type(error).__name__})"
+        ) from error
     return Weights(_pick(state, path), source, digest, str(path))
 
 
@@ -181,7 +183,9 @@ def random_weights(seed: int = 0) -> Weights:
     for name, _, inputs, outputs in convolutions():
         if name.endswith("_1") and name != "conv1_1":
             signal = F.avg_pool2d(signal, 2)
-        filters = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
+        filters = (
+            torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
+        )
         response = F.conv2d(signal, filters.double(), padding=1)
         std, mean = torch.std_mean(response, dim=(0, 2, 3))
         signal = ((response - mean[:, None, None]) / std[:, None, None]).relu_()
@@ -199,7 +203,8 @@ def _calibration_batch() -> Tensor:
     noise = torch.randn(4, 3, 64, 64, generator=generator, dtype=torch.float64)
     frequency = torch.hypot(torch.fft.fftfreq(64)[:, None], torch.fft.rfftfreq(64)[None]) * 64
     images = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency.clamp(min=1), s=(64, 64))
-    return images / images.std()
+    calibrated: Tensor = images / images.std()
+    return calibrated
 
 
 def _download(url: str, path: Path, sha256: str) -> None:

@@ -118,9 +118,9 @@ def land(x: Array, z: Array) -> Array:
     hills = smooth(380, 1500, z) * (110 + 190 * fbm(x / 420 + 5, z / 420, 6))
     hills *= 0.30 + 1.25 * smooth(0.02, 0.42, side)
     crest = fbm(x / 2900 + 2.2, z / 2900 + 0.4, 9, ridged=True)
-    massif = np.exp(-np.hypot((x + 300) / 900, (z - 6300) / 1500) ** 2)
-    massif += 0.75 * np.exp(-np.hypot((x - 1900) / 700, (z - 6000) / 1300) ** 2)
-    massif += 0.6 * np.exp(-np.hypot((x + 2300) / 800, (z - 6000) / 1300) ** 2)
+    massif = np.exp(-(np.hypot((x + 300) / 900, (z - 6300) / 1500) ** 2))
+    massif += 0.75 * np.exp(-(np.hypot((x - 1900) / 700, (z - 6000) / 1300) ** 2))
+    massif += 0.6 * np.exp(-(np.hypot((x + 2300) / 800, (z - 6000) / 1300) ** 2))
     peaks = crest * (330 + 420 * massif) + 480 * massif - 130
     return -3 + bank + headland + shore + hills + smooth(2300, 5200, z) * peaks
 
@@ -227,16 +227,23 @@ def lighthouse(x: float, y: float, z: float) -> Thing:
     # each ring: bottom and top height, bottom and top radius, colour
     rings = [(-2.0, 0.6, 3.5, 3.4, 0.4 * white)]
     rings += [(*edge[i : i + 2], *girth[i : i + 2], (white, red)[i % 2]) for i in range(5)]
-    rings += [(17.7, 18.3, 2.1, 2.9, dark), (18.3, 19.2, 2.9, 2.9, 0.5 * white),
-              (18.4, 21.0, 1.6, 1.6, rgb(1.0, 0.72, 0.25)), (21.0, 21.3, 2.1, 2.1, dark),
-              (21.3, 23.0, 1.9, 0.25, red), (23.0, 24.3, 0.12, 0.06, dark)]
+    rings += [
+        (17.7, 18.3, 2.1, 2.9, dark),
+        (18.3, 19.2, 2.9, 2.9, 0.5 * white),
+        (18.4, 21.0, 1.6, 1.6, rgb(1.0, 0.72, 0.25)),
+        (21.0, 21.3, 2.1, 2.1, dark),
+        (21.3, 23.0, 1.9, 0.25, red),
+        (23.0, 24.3, 0.12, 0.06, dark),
+    ]
     faces, step = [], np.pi / 40
     for low, high, r0, r1, albedo in rings:
         for k in range(40):
             a, b = (k - 20) * step, (k - 19) * step
             tone = dark if r0 == r1 == 1.6 and k % 6 == 0 else albedo  # bars of the lantern
-            quad = [(x + r * np.sin(t), y + h, z - r * np.cos(t))
-                    for t, h, r in ((a, low, r0), (b, low, r0), (b, high, r1), (a, high, r1))]
+            quad = [
+                (x + r * np.sin(t), y + h, z - r * np.cos(t))
+                for t, h, r in ((a, low, r0), (b, low, r0), (b, high, r1), (a, high, r1))
+            ]
             faces.append(face(quad, tone, (np.sin(a), (r0 - r1) / (high - low), -np.cos(a))))
     for h in (4.0, 8.6, 13.4):
         pane = [(x + s, y + h + t, z) for s, t in ((0.1, 0), (0.8, 0), (0.8, 1.5), (0.1, 1.5))]
@@ -262,8 +269,11 @@ def house(x: float, y: float, z: float, size: Sequence[float], turn: float, tone
 
     ridge, slope, over = height * 1.75, 1.5 * height / width, 0.06 * length
     front(0, -3, length, height + 3, wall)
-    add([(0, -3, 0), (0, height, 0), (0, ridge, width / 2), (0, height, width), (0, -3, width)],
-        wall, -along)
+    add(
+        [(0, -3, 0), (0, height, 0), (0, ridge, width / 2), (0, height, width), (0, -3, width)],
+        wall,
+        -along,
+    )
     for c in (0.28 * width, 0.62 * width):
         pane = ((0.3, 0), (0.8, 0), (0.8, 1), (0.3, 1))
         add([(0, b * height, c + d) for b, d in pane], glass, -along)
@@ -280,8 +290,11 @@ def house(x: float, y: float, z: float, size: Sequence[float], turn: float, tone
     for k in range(12):  # rows of tiles, each a little lighter or darker
         near, far = np.array([k, k + 1]) / 12 * (width / 2 + over) - over
         row = [(-over, near), (length + over, near), (length + over, far), (-over, far)]
-        add([(a, height + slope * c, c) for a, c in row], roof * (0.86 + 0.07 * (k * 7 % 5)),
-            slope * -back + up)
+        add(
+            [(a, height + slope * c, c) for a, c in row],
+            roof * (0.86 + 0.07 * (k * 7 % 5)),
+            slope * -back + up,
+        )
     return z, faces
 
 
@@ -318,8 +331,12 @@ def conifer(rng: np.random.Generator, x: float, y: float, z: float, tall: float)
         for side in np.linspace(-1, 1, twigs):
             tip, base = side * reach * rng.uniform(0.75, 1.15), y + tall * level
             wide, drop = 0.05 * tall * (1.1 - level), rng.uniform(0.03, 0.09) * tall
-            spray = [(x + 0.3 * tip - wide, base, z), (x + 0.2 * tip, base + drop, z),
-                     (x + 0.3 * tip + wide, base, z), (x + tip, base - drop, z)]
+            spray = [
+                (x + 0.3 * tip - wide, base, z),
+                (x + 0.2 * tip, base + drop, z),
+                (x + 0.3 * tip + wide, base, z),
+                (x + tip, base - drop, z),
+            ]
             tone = tint * rgb(0.055, 0.10, 0.04) * rng.uniform(0.6, 1.5)
             faces.append(face(spray, tone, (1.2 * side, 0.5, -0.6)))
     return z, faces
@@ -336,8 +353,12 @@ def tree(rng: np.random.Generator, x: float, y: float, z: float) -> Thing:
         side = np.array([heading[1], -heading[0], 0.0])
         for k in range(4):  # across the limb, lit like a cylinder
             a, b = k / 2 - 1, (k + 1) / 2 - 1
-            quad = [start + side * girth * a, start + side * girth * b,
-                    end + side * girth * 0.7 * b, end + side * girth * 0.7 * a]
+            quad = [
+                start + side * girth * a,
+                start + side * girth * b,
+                end + side * girth * 0.7 * b,
+                end + side * girth * 0.7 * a,
+            ]
             tone = rgb(0.20, 0.14, 0.10) * rng.uniform(0.7, 1.1) * (0.5 + 0.1 * depth)
             wood.append(face(quad, tone, side * (a + b) / 2 + np.array([0, 0, -0.5])))
         if depth == 0:
@@ -346,8 +367,13 @@ def tree(rng: np.random.Generator, x: float, y: float, z: float) -> Thing:
             return
         for _ in range(2 if depth > 4 else 3 if depth > 1 else 4):
             turn = heading + rng.normal(0, 0.62 - 0.05 * depth, 3) * (1, 0.7, 1) + (0.03, 0.16, 0)
-            limb(end, turn / np.linalg.norm(turn), length * rng.uniform(0.62, 0.86), girth * 0.66,
-                 depth - 1)
+            limb(
+                end,
+                turn / np.linalg.norm(turn),
+                length * rng.uniform(0.62, 0.86),
+                girth * 0.66,
+                depth - 1,
+            )
 
     def leaf(p: Array) -> None:
         spin, size = rng.uniform(0, 2 * np.pi), rng.uniform(0.045, 0.085)
@@ -383,14 +409,24 @@ def grass(rng: np.random.Generator, count: int) -> list[Thing]:
 
 def things(rng: np.random.Generator) -> list[Thing]:
     """Put everything in its place, the farthest first."""
+
     def ground(x: float, z: float) -> float:
         return float(land(np.array([x], np.float32), np.array([z], np.float32))[0])
 
-    placed = [lighthouse(19.5, ground(19.5, 83) - 0.5, 83), boat(-3.5, 48),
-              house(28, ground(32, 84) - 0.2, 81, (11, 7, 3.8), 0.35, 1.0),
-              tree(np.random.default_rng(2), -7.6, ground(-7.6, 17.5), 17.5)]
-    for x, z, turn, tone in ((-92, 372, 0.5, 1.0), (-66, 380, 0.3, 0.8), (-46, 366, 0.6, 1.0),
-                             (-20, 378, 0.2, 0.9), (4, 370, 0.45, 0.75), (22, 384, 0.3, 1.0)):
+    placed = [
+        lighthouse(19.5, ground(19.5, 83) - 0.5, 83),
+        boat(-3.5, 48),
+        house(28, ground(32, 84) - 0.2, 81, (11, 7, 3.8), 0.35, 1.0),
+        tree(np.random.default_rng(2), -7.6, ground(-7.6, 17.5), 17.5),
+    ]
+    for x, z, turn, tone in (
+        (-92, 372, 0.5, 1.0),
+        (-66, 380, 0.3, 0.8),
+        (-46, 366, 0.6, 1.0),
+        (-20, 378, 0.2, 0.9),
+        (4, 370, 0.45, 0.75),
+        (22, 384, 0.3, 1.0),
+    ):
         placed.append(house(x, ground(x, z), z, (16, 11, 6), turn, tone))
     firs = [(27, 97, 11), (30, 99, 13), (44, 95, 14), (47, 91, 12), (41, 98, 10)]
     for side, depth, tall in rng.uniform((-0.66, 0, 9), (0.66, 1, 17), (850, 3)):
@@ -414,8 +450,9 @@ def draw_things(placed: list[Thing], eye: float, near: float) -> tuple[Array, Ar
     return np.asarray(colour, np.float32) / 255, np.asarray(depth)
 
 
-def look(ground: Land, placed: list[Thing], backdrop: Array, eye: float, near: float = 0
-         ) -> tuple[Array, Array]:
+def look(
+    ground: Land, placed: list[Thing], backdrop: Array, eye: float, near: float = 0
+) -> tuple[Array, Array]:
     """Return the picture seen from a height, and where the lake lies in it."""
     light, distance, water = ground.view(eye, near)
     picture = np.where((distance == SKY)[..., None], backdrop, develop(light))
@@ -451,8 +488,13 @@ def draw_content() -> Image.Image:
         slope = ripples(((col - W / 2) / FOCAL * z).astype(np.float32), z)
         # the mirrored eye sees upside down what the lake shows; waves tilt the mirror
         up, side = 2 * HORIZON - row + slope * 0.011 * FOCAL, np.clip(col + slope * 4, 0, W - 1)
-        seen = np.mean([mirror[np.clip(up + d, 0, H - 1).astype(int), side.astype(int)]
-                        for d in (-5, -2, 0, 3, 6)], axis=0)
+        seen = np.mean(
+            [
+                mirror[np.clip(up + d, 0, H - 1).astype(int), side.astype(int)]
+                for d in (-5, -2, 0, 3, 6)
+            ],
+            axis=0,
+        )
         grazing = 1 - np.clip((row - HORIZON) / FOCAL - 0.25 * slope, 0, 1)
         deep = mix(rgb(0.07, 0.20, 0.25), rgb(0.12, 0.34, 0.38), smooth(-0.4, 0.4, slope))
         picture[row, col] = mix(deep, seen * rgb(0.93, 0.97, 1.0), 0.38 + 0.56 * grazing**3)
@@ -467,12 +509,30 @@ def to_image(picture: Array, size: tuple[int, int]) -> Image.Image:
 
 # ---------------------------------------------------------------- the painting
 
-PALETTE = np.array([[0.04, 0.05, 0.22], [0.07, 0.12, 0.46], [0.10, 0.25, 0.66], [0.06, 0.46, 0.56],
-                    [0.36, 0.68, 0.62], [0.95, 0.89, 0.70], [0.98, 0.74, 0.22], [0.95, 0.46, 0.10],
-                    [0.80, 0.14, 0.13], [0.36, 0.04, 0.14]], np.float32)
+PALETTE = np.array(
+    [
+        [0.04, 0.05, 0.22],
+        [0.07, 0.12, 0.46],
+        [0.10, 0.25, 0.66],
+        [0.06, 0.46, 0.56],
+        [0.36, 0.68, 0.62],
+        [0.95, 0.89, 0.70],
+        [0.98, 0.74, 0.22],
+        [0.95, 0.46, 0.10],
+        [0.80, 0.14, 0.13],
+        [0.36, 0.04, 0.14],
+    ],
+    np.float32,
+)
 # centre (in picture widths), radius, and strength: above zero turns warm, below turns dark
-VORTICES = ((0.64, 0.40, 0.25, 1.15), (0.20, 0.68, 0.19, -0.62), (0.88, 0.86, 0.15, 0.75),
-            (0.20, 0.20, 0.15, 0.70), (0.92, 0.10, 0.17, -0.60), (0.50, 0.86, 0.11, -0.5))
+VORTICES = (
+    (0.64, 0.40, 0.25, 1.15),
+    (0.20, 0.68, 0.19, -0.62),
+    (0.88, 0.86, 0.15, 0.75),
+    (0.20, 0.20, 0.15, 0.70),
+    (0.92, 0.10, 0.17, -0.60),
+    (0.50, 0.86, 0.11, -0.5),
+)
 # strokes, width and length in pixels of the final picture: broad underpainting to fine accents
 LAYERS = ((900, 38, 190), (1900, 24, 130), (2600, 16, 95), (1300, 10, 62))
 
@@ -484,7 +544,7 @@ def stream(x: Array, y: Array) -> Array:
     total += 0.18 * wave
     x, y = x + 0.09 * wave, y + 0.09 * fbm(x * 2.6, y * 2.6 + 9, 3)  # no vortex is quite round
     for cx, cy, radius, strength in VORTICES:
-        total += strength * np.exp(-(np.hypot(x - cx, y - cy) / radius) ** 2)
+        total += strength * np.exp(-((np.hypot(x - cx, y - cy) / radius) ** 2))
     return total
 
 
@@ -500,8 +560,10 @@ def trace(start: Array, length: Array, points: int) -> Array:
     path, tiny = [start], 1e-3
     for _ in range(points - 1):
         x, y = path[-1].T
-        along = np.stack([stream(x, y + tiny) - stream(x, y - tiny),
-                          stream(x - tiny, y) - stream(x + tiny, y)], -1)
+        along = np.stack(
+            [stream(x, y + tiny) - stream(x, y - tiny), stream(x - tiny, y) - stream(x + tiny, y)],
+            -1,
+        )
         along /= np.linalg.norm(along, axis=-1, keepdims=True) + 1e-6
         path.append(path[-1] + along * length[:, None] / points)
     return np.stack(path, 1)
@@ -528,8 +590,15 @@ def draw_style() -> Image.Image:
     return to_image(impasto(canvas, relief), STYLE_SIZE)
 
 
-def brush(rng: np.random.Generator, paint: ImageDraw.ImageDraw, emboss: ImageDraw.ImageDraw,
-          path: Array, width: float, colour: Array, second: Array) -> None:
+def brush(
+    rng: np.random.Generator,
+    paint: ImageDraw.ImageDraw,
+    emboss: ImageDraw.ImageDraw,
+    path: Array,
+    width: float,
+    colour: Array,
+    second: Array,
+) -> None:
     """Drag one brush: each bristle has its own shade, height, start and end."""
     way = np.gradient(path, axis=0)
     across = np.stack([-way[:, 1], way[:, 0]], -1)

@@ -1,0 +1,260 @@
+"""The command line: one run, or the jobs of a sweep, with their exit codes.
+
+0: done; 1: a run failed; 2: bad input or config, one line on stderr; 130: Ctrl-C; 143: SIGTERM.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nst import build, schema
+from nst.errors import InputError
+
+log = logging.getLogger(__name__)
+
+FAILED, BAD_INPUT = 1, 2
+_EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
+# Carries the overrides that all jobs of a sweep share into the processes of the jobs.
+_CONSTANTS = "NST_SWEEP_CONSTANTS"
+_SLUG_LENGTH = 120
+_ENDINGS = {
+    "converged": "Converged",
+    "target_loss": "Target loss reached",
+    "SIGINT": "Interrupted",
+    "SIGTERM": "Terminated",
+}
+
+
+def config_dir() -> Path:
+    """The folder of the config groups: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def slug(overrides: Sequence[str]) -> str:
+    """Folder name of a sweep's job: its swept overrides, sorted, such as `init-random_size-64`.
+
+    Characters that are awkward in file names become `-`, and of a path the name without suffix is
+    left; whatever loses information on the way gets a short hash, so that two jobs never meet.
+    """
+    constants = set(json.loads(os.environ.get(_CONSTANTS, "[]")))
+    parts = []
+    for override in sorted(set(overrides) - constants):
+        key, _, value = override.lstrip("+~").partition("=")
+        part = f"{_clean(key)}-{_clean(Path(value).stem if '/' in value else value)}"
+        if part != f"{key}-{value}":
+            part += f"-{_digest(override)}"
+        parts.append(part)
+    name = "_".join(parts) or "run"
+    if len(name) > _SLUG_LENGTH:
+        name = f"{name[:_SLUG_LENGTH]}-{_digest(name)}"
+    return name
+
+
+def _clean(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _sample(name: str) -> str:
+    return str(Path(__file__).resolve().parent / "samples" / name)
+
+
+class BelowError(logging.Filter):
+    """Keeps errors off stdout: they have a handler of their own on stderr."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything below ERROR through."""
+        return record.levelno < logging.ERROR
+
+
+class SweepCallback(Callback):
+    """Notes, before a sweep starts, where it goes and which overrides are not swept."""
+
+    folder: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra in the parent process."""
+        SweepCallback.folder = Path(config.hydra.sweep.dir)
+        given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        constants = [
+            f"{override.get_key_element()}={override.get_value_element_as_str()}"
+            for override in given
+            if not override.is_sweep_override()
+        ]
+        os.environ[_CONSTANTS] = json.dumps(constants)
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
+def _task(config: DictConfig) -> float:
+    """One run; returns its lowest total loss, or infinity where it failed."""
+    context = HydraConfig.get()
+    folder = Path(context.runtime.output_dir)
+    alone = context.mode == RunMode.RUN
+    if not alone and not config.force and build.is_done(folder, config):
+        log.info("%s: already done, left as it is (force=true runs it again)", folder)
+        return _metric(folder)
+    choices = {k: v for k, v in context.runtime.choices.items() if v and not k.startswith("hydra")}
+    try:
+        with _signals() as requested:
+            result = build.run(config, folder, choices, lambda: next(iter(requested), None))
+    except (InputError, OmegaConfBaseException) as error:
+        return _failed(folder, config, _one_line(error), BAD_INPUT, alone)
+    except OSError as error:
+        return _failed(folder, config, str(error), FAILED, alone)
+    except Exception as error:
+        log.exception("nst: unexpected error")
+        return _failed(folder, config, f"{type(error).__name__}: {error}", FAILED, alone)
+    if result.status == "failed":
+        log.error("nst: %s", result.error)
+        return _no_metric(FAILED, alone)
+    last = result.losses[-1]
+    log.info(
+        "%s after %d evaluations and %.1f s: total %.4g, content %.4g, style %.4g",
+        _ENDINGS.get(result.stop_reason, "Budget used up"),
+        last.evaluation,
+        result.seconds,
+        last.total,
+        last.content,
+        last.style,
+    )
+    log.info("Picture: %s", os.path.relpath(folder / "result.png"))
+    if result.status == "interrupted":
+        sys.exit(_EXIT_CODES[result.stop_reason])
+    if alone:
+        log.info("Losses and images: tensorboard --logdir outputs")
+    return _metric(folder)
+
+
+def _failed(folder: Path, config: DictConfig, reason: str, code: int, alone: bool) -> float:
+    log.error("nst: %s", reason)
+    build.write_failure(folder, config, reason)
+    return _no_metric(code, alone)
+
+
+def _no_metric(code: int, alone: bool) -> float:
+    """A single run ends the program; in a sweep the other jobs go on."""
+    if alone:
+        sys.exit(code)
+    return float("inf")
+
+
+def _metric(folder: Path) -> float:
+    record = json.loads((folder / "result.json").read_bytes())
+    return float(record["best"]["total"])
+
+
+@contextmanager
+def _signals() -> Iterator[list[str]]:
+    """Collect the names of SIGINT and SIGTERM instead of dying; a second one is not held back."""
+    received: list[str] = []
+    previous: dict[int, Any] = {}
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+    try:
+        for name in _EXIT_CODES:
+            number = getattr(signal, name)
+            previous[number] = signal.signal(number, note)
+    except ValueError:
+        pass  # not the main thread, where a launcher may run jobs: its signals are its own
+    try:
+        yield received
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def _finish_sweep(folder: Path) -> int:
+    """Write the report of a sweep's folder, print its outcome, return the exit code."""
+    # Matplotlib takes a second that a single run need not wait for.
+    from nst.report import write_report
+    from nst.report.__main__ import outcome_table
+
+    made = write_report(folder)
+    print(outcome_table(made))
+    print(f"Report: {folder / 'report.html'}")
+    print("Losses and images: tensorboard --logdir outputs")
+    return 0 if all(run.status == "ok" for run in made.runs) else FAILED
+
+
+def _one_line(error: Exception) -> str:
+    """The gist of an error in one line: which key, what is wrong, what would be valid."""
+    if isinstance(error, OverrideParseException):
+        return (
+            f"cannot parse the override {error.override} (a value with special characters needs "
+            f"quotes of its own, such as 'content=\"a=b, c.jpg\"')"
+        )
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    text = f"{error}\n{cause}" if cause is not error else str(error)
+    lines = dict.fromkeys(line.strip() for line in text.splitlines())
+    valid = _valid_keys(cause)
+    # Of no use to a user: Hydra's search path, OmegaConf's types; and, where the valid keys are
+    # known, the advice to add a key of one's own.
+    types = ("object_type=", "reference_type=", "full_key")
+    noise: tuple[str, ...] = ("Config search path", "provider=", "Set hydra.searchpath", *types)
+    if valid:
+        noise = (*noise, "To append")
+    return " ".join(line for line in lines if line and not line.startswith(noise)) + valid
+
+
+def _valid_keys(error: BaseException) -> str:
+    """For an unknown key: the keys that its node has."""
+    known = getattr(error, "object_type", None)
+    unknown = isinstance(error, AttributeError | KeyError)
+    if not unknown or not isinstance(known, type) or not is_dataclass(known):
+        return ""
+    names = sorted(item.name for item in fields(known) if not item.name.startswith("_"))
+    return f"; valid keys: {', '.join(names)}"
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Otherwise Hydra prints several lines of its own and exits with 1 whatever the cause.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    schema.register()
+    OmegaConf.register_new_resolver("nst.slug", slug, replace=True)
+    OmegaConf.register_new_resolver("nst.sample", _sample, replace=True)
+    code: int | str | None = 0
+    try:
+        _task()
+    except SystemExit as stop:
+        code = stop.code
+    except KeyboardInterrupt:
+        code = _EXIT_CODES["SIGINT"]
+    except (HydraException, OmegaConfBaseException) as error:
+        if show_traceback:
+            raise
+        print(f"nst: {_one_line(error)}", file=sys.stderr)
+        code = BAD_INPUT
+    folder = SweepCallback.folder
+    if folder is not None and folder.is_dir() and code != BAD_INPUT:
+        code = _finish_sweep(folder) or code
+    sys.exit(code)

@@ -1,0 +1,229 @@
+"""Config to objects: one validated config, one run, one folder of results."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, is_dataclass
+from enum import Enum
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+import nst
+from nst import api, images, schema, tracking
+from nst.errors import InputError
+from nst.files import atomic_write
+from nst.trainer import Budget, Row
+from nst.vgg import Pooling
+
+_POOLINGS: dict[schema.Pooling, Pooling | None] = {
+    schema.Pooling.auto: None,
+    schema.Pooling.max: "max",
+    schema.Pooling.avg: "avg",
+}
+# Keys that name or repeat a run but change nothing in it.
+_OUTSIDE = ("name", "force")
+
+
+def run(
+    config: DictConfig,
+    folder: Path,
+    choices: Mapping[str, str],
+    stop_requested: Callable[[], str | None],
+) -> api.Result:
+    """Execute one run and leave its files in `folder`.
+
+    Args:
+        config: the composed config.
+        folder: the run's folder; what an earlier run left in it moves to a sub-folder `previous`.
+        choices: the chosen option of each config group.
+        stop_requested: see `nst.trainer.Trainer`.
+
+    Raises:
+        nst.errors.InputError: an option, a picture or the weights cannot be used.
+        OSError: the folder cannot be written.
+    """
+    options = schema.validate(config)
+    budget = Budget(**asdict(options.budget))
+    optimizer = _instantiate("optimizer", options.optimizer)
+    init = _instantiate("init", options.init)
+    _set_aside(folder)
+    with ExitStack() as stack:
+        sinks: list[tracking.Tracker] = [
+            tracking.JsonLines(folder / "losses.jsonl"),
+            tracking.ImageFolder(folder / "images"),
+            tracking.TensorBoard(folder, resolved_yaml(config), _hparams(config, choices)),
+            tracking.Progress(),
+        ]
+        for sink in sinks:
+            stack.callback(sink.close)
+        result = api.stylize(
+            options.content,
+            options.style,
+            size=options.size,
+            resize=options.resize.value,
+            optimizer=optimizer,
+            init=init,
+            content_layers=options.layers.content,
+            style_layers=options.layers.style,
+            content_weight=options.loss.content_weight,
+            style_weight=options.loss.style_weight,
+            tv_weight=options.loss.tv_weight,
+            gram=options.loss.gram.value,
+            weights=options.model.weights,
+            weights_seed=options.model.seed,
+            pooling=_POOLINGS[options.model.pooling],
+            budget=budget,
+            seed=options.seed,
+            device=options.device,
+            sinks=sinks,
+            image_every=options.output.image_every,
+            checkpoint=folder / "checkpoint.pt",
+            checkpoint_every=options.output.checkpoint_every,
+            stop_requested=stop_requested,
+        )
+    images.save(result.picture, folder / "result.png")
+    write_result(folder, config, _summary(result, options.seed))
+    return result
+
+
+def write_result(folder: Path, config: DictConfig, entries: Mapping[str, Any]) -> None:
+    """Write `result.json`: what `entries` say, the config's SHA-256 and the versions."""
+    record = {**entries, "config_sha256": config_sha256(config), "versions": _versions()}
+    text = json.dumps(record, indent=2, allow_nan=False)
+    atomic_write(folder / "result.json", text.encode() + b"\n")
+
+
+def write_failure(folder: Path, config: DictConfig, reason: str) -> None:
+    """Write the `result.json` of a run that has no result; a full disk leaves it out."""
+    nothing = {"final": None, "best": None, "steps": 0, "evaluations": 0, "seconds": 0.0}
+    with suppress(OSError):
+        write_result(
+            folder, config, {"status": "failed", "stop_reason": "error", "error": reason, **nothing}
+        )
+
+
+def is_done(folder: Path, config: DictConfig) -> bool:
+    """Whether the folder holds the finished run of this very config."""
+    try:
+        record = json.loads((folder / "result.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    found = (record.get("status"), record.get("config_sha256"))
+    return found == ("ok", config_sha256(config))
+
+
+def resolved_yaml(config: DictConfig) -> str:
+    """The config as YAML with all interpolations resolved."""
+    return OmegaConf.to_yaml(config, resolve=True)
+
+
+def config_sha256(config: DictConfig) -> str:
+    """SHA-256 of the resolved config without the keys that change nothing in the run."""
+    values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
+    kept = {key: value for key, value in values.items() if key not in _OUTSIDE}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _instantiate(group: str, options: Any) -> Any:
+    """The factory that a pluggable group's `_target_` names, its options bound to it.
+
+    Raises:
+        InputError: no such target, or options that it does not take.
+    """
+    try:
+        factory = instantiate(_plain(options))
+    except (InstantiationException, TypeError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise InputError(f"{group}: cannot be made from its config ({reason})") from error
+    if not callable(factory):
+        raise InputError(f"{group}: its config needs _target_ and _partial_: true")
+    return factory
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    """A group's options, typed or not, as a plain dictionary with enums by value."""
+    typed = is_dataclass(options) and not isinstance(options, type)
+    values = asdict(options) if typed else dict(options)
+    return {k: v.value if isinstance(v, Enum) else v for k, v in values.items()}
+
+
+def _set_aside(folder: Path) -> None:
+    """Move what an earlier run left to `previous/<n>`, so that nothing is overwritten."""
+    names = ("result.png", "result.json", "losses.jsonl", "images", "checkpoint.pt")
+    old = [folder / name for name in names if (folder / name).exists()]
+    old += folder.glob("events.out.tfevents.*")
+    if not old:
+        return
+    parent = folder / "previous"
+    parent.mkdir(exist_ok=True)
+    number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
+    target = parent / str(number)
+    target.mkdir()
+    for path in old:
+        path.rename(target / path.name)
+
+
+def _summary(result: api.Result, seed: int) -> dict[str, Any]:
+    evaluations = len(result.losses)
+    return {
+        "status": result.status,
+        "stop_reason": result.stop_reason,
+        "error": result.error,
+        "final": _row(result.losses[-1] if result.losses else None),
+        "best": _row(result.best),
+        "steps": result.steps,
+        "evaluations": evaluations,
+        "seconds": result.seconds,
+        "evaluations_per_second": evaluations / result.seconds if result.seconds else None,
+        "seed": seed,
+        "size": list(result.start.size),
+        "device": result.start.device,
+        "threads": torch.get_num_threads(),
+        "weights": {
+            "source": result.start.weights,
+            "sha256": result.start.weights_sha256,
+            "detail": result.start.weights_detail,
+            "pooling": result.start.pooling,
+        },
+    }
+
+
+def _row(row: Row | None) -> dict[str, Any] | None:
+    return asdict(row) if row else None
+
+
+def _hparams(config: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
+    """What tells runs apart in TensorBoard's table: the groups' choices and the single options."""
+    table: dict[str, Any] = dict(choices)
+    values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
+    for key, value in values.items():
+        if key in ("optimizer", "init", "loss", "model", "budget"):
+            items = {f"{key}.{name}": item for name, item in value.items() if name[0] != "_"}
+            table |= {name: _scalar(item) for name, item in items.items()}
+        elif key in ("content", "style"):
+            table[key] = Path(value).stem
+        elif key in ("size", "resize", "seed"):
+            table[key] = _scalar(value)
+    return table
+
+
+def _scalar(value: Any) -> str | int | float | bool:
+    return value if isinstance(value, str | int | float | bool) else json.dumps(value)
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    packages = ("torch", "torchvision", "hydra-core", "pillow", "numpy")
+    found = {package: metadata.version(package) for package in packages}
+    return {"nst": nst.__version__, "python": platform.python_version(), **found}
