@@ -10,6 +10,7 @@ import logging
 import pickle
 import socket
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -153,6 +154,7 @@ def file_weights(path: Path, source: str = "file") -> Weights:
         TypeError,
         EOFError,
         AttributeError,
+        Warning,
         struct.error,
         pickle.UnpicklingError,
         zipfile.BadZipFile,
@@ -247,7 +249,10 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             return dict(load_file(path))
         except SafetensorError as error:
             raise ValueError(str(error)) from error
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        # What loads only with a warning was not written by torch.save.
+        warnings.simplefilter("error")
+        state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, Mapping):
         raise ValueError(f"holds a {type(state).__name__}, not a state dict")
     return state

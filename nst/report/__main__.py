@@ -1,0 +1,68 @@
+"""``python -m nst.report FOLDER``: write the report of a sweep and print its outcome."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nst.report import Report, ReportError, text, write_report
+from nst.report.findings import outcome
+
+OK, BAD_INPUT = 0, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0, or 2 for a folder it cannot report on."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nst.report",
+        description="Compare the runs of a sweep: write summary.csv, comparison.png, "
+        "losses.png and report.html into its folder.",
+    )
+    parser.add_argument("folder", type=Path, help="sweep folder, folder of runs or one run")
+    folder = parser.parse_args(arguments).folder
+    try:
+        report = write_report(folder)
+    except ReportError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.filename or folder}: {error.strerror or error}")
+    print(outcome_table(report))
+    print()
+    print(report.findings.headline)
+    for path in report.files:
+        print(path)
+    return OK
+
+
+def _refuse(problem: str) -> int:
+    print(f"nst.report: error: {problem}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def outcome_table(report: Report) -> str:
+    """Return one line per run: its outcome, final total, evaluations and seconds."""
+    lines = [("run", "outcome", "total", "evaluations", "seconds")]
+    lines += [
+        (
+            run.name,
+            outcome(run),
+            text.number(run.final.total if run.final else None),
+            text.count(run.evaluations),
+            text.number(run.seconds),
+        )
+        for run in report.runs
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    words = [cell.ljust(width) for cell, width in zip(line[:2], widths[:2], strict=True)]
+    numbers = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
+    return "  ".join(words + numbers).rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""What a sweep left behind, as plain data: losses, curves, runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+SEED = "seed"
+DEFAULT = "default"  # level of a factor that a run neither overrides nor records
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses at one evaluation.
+
+    ``content``, ``style`` and ``tv`` are the weighted terms that add up to ``total``;
+    ``layers`` holds the unweighted term of each tap. ``seconds`` is optimisation time.
+    """
+
+    step: int
+    evaluation: int
+    seconds: float
+    content: float
+    style: float
+    tv: float
+    total: float
+    layers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The losses of one run over its evaluations: one-dimensional arrays of one length."""
+
+    evaluation: Floats
+    seconds: Floats
+    content: Floats
+    style: Floats
+    tv: Floats
+    total: Floats
+
+    def __len__(self) -> int:
+        """Return the number of evaluations."""
+        return len(self.total)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, as far as it could be read.
+
+    ``status`` is ``ok``, ``failed``, ``interrupted`` or ``missing`` (no readable
+    ``result.json``). ``levels`` gives this run's value of every swept factor.
+    """
+
+    name: str
+    folder: Path
+    status: str
+    overrides: Mapping[str, str]
+    choices: Mapping[str, str]
+    config: Mapping[str, Any]
+    curve: Curve
+    stop_reason: str = ""
+    error: str = ""
+    final: Losses | None = None
+    best: Losses | None = None
+    steps: int | None = None
+    evaluations: int | None = None
+    seconds: float | None = None
+    evaluations_per_second: float | None = None
+    size: tuple[int, int] | None = None
+    seed: int | None = None
+    device: str = ""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    config_sha256: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    levels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run finished with a finite final total."""
+        return self.status == "ok" and self.final is not None and np.isfinite(self.final.total)
+
+    def value(self, key: str) -> str:
+        """Return the setting of ``key``: overridden, else chosen group, else configured."""
+        if key in self.overrides:
+            return self.overrides[key]
+        if key in self.choices:
+            return self.choices[key]
+        node: Any = self.config
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        return DEFAULT if node is None or isinstance(node, Mapping | list) else str(node)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All runs of one folder, ordered by their levels, and what was swept.
+
+    ``factors`` maps each swept override key to its levels in display order. ``seed`` is a
+    factor here, but one that only repeats a setting.
+    """
+
+    folder: Path
+    runs: tuple[Run, ...]
+    factors: Mapping[str, tuple[str, ...]]
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The factors that make a setting: all but the seed."""
+        return tuple(key for key in self.factors if key != SEED)

@@ -1,0 +1,222 @@
+"""Folder -> :class:`~nst.report.runs.Sweep`. Reads whatever is there; nothing is required."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import yaml
+
+from nst.errors import InputError
+from nst.report.runs import Curve, Losses, Run, Sweep
+
+Number = TypeVar("Number", int, float)
+
+# Overrides that say where a run goes or whether it is redone, not what it computes.
+NOT_FACTORS = frozenset({"name", "force"})
+STATUSES = frozenset({"ok", "failed", "interrupted"})
+
+
+class ReportError(InputError):
+    """The folder cannot be reported on; the message is one line for the user."""
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """Read every run in ``folder``: its sub-folders with ``.hydra``, or the folder itself.
+
+    Raises:
+        ReportError: ``folder`` is not a folder, cannot be listed or holds no run.
+    """
+    runs = [_read_run(path) for path in _run_folders(folder)]
+    if not runs:
+        raise ReportError(f"{folder}: no runs here (no sub-folder with .hydra in it)")
+    factors = _factors(runs)
+    levelled = [replace(run, levels={key: _level(run, key) for key in factors}) for run in runs]
+    levelled.sort(
+        key=lambda run: (
+            [factors[key].index(run.levels[key]) for key in factors],
+            natural(run.name),
+        )
+    )
+    return Sweep(folder=folder, runs=tuple(levelled), factors=factors)
+
+
+def natural(text: str) -> tuple[tuple[int, float, str], ...]:
+    """Return a sort key that puts numbers in numeric order: ``9 < 10``, ``1e-3 < 0.1``."""
+    try:
+        number = float(text)
+    except ValueError:
+        parts = re.split(r"(\d+)", text)
+        return tuple((0, float(p), "") if p.isdigit() else (1, 0.0, p) for p in parts if p)
+    return ((0, number, text),) if math.isfinite(number) else ((1, 0.0, text),)
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ReportError(f"{folder}: not a folder")
+    if (folder / ".hydra").is_dir():
+        return [folder]
+    try:
+        return sorted(path for path in folder.iterdir() if (path / ".hydra").is_dir())
+    except OSError as error:
+        raise ReportError(f"{folder}: {error.strerror}") from error
+
+
+def _factors(runs: Iterable[Run]) -> dict[str, tuple[str, ...]]:
+    """Return the override keys whose value differs between runs, with sorted levels.
+
+    A run whose overrides could not be read says nothing about what was swept.
+    """
+    readable = [run for run in runs if run.overrides]
+    keys = dict.fromkeys(key for run in readable for key in run.overrides)
+    found = {}
+    for key in keys:
+        if key not in NOT_FACTORS and len({run.value(key) for run in readable}) > 1:
+            found[key] = tuple(sorted({_level(run, key) for run in runs}, key=natural))
+    return found
+
+
+def _level(run: Run, key: str) -> str:
+    return run.value(key) if run.overrides or run.config else "?"
+
+
+def _read_run(folder: Path) -> Run:
+    hydra = folder / ".hydra"
+    result, problem = _read_result(folder / "result.json")
+    status = str(result.get("status"))
+    if status not in STATUSES:
+        status = "missing"
+        problem = problem or "result.json has no known status"
+    return Run(
+        name=folder.resolve().name,
+        folder=folder,
+        status=status,
+        overrides=_overrides(_read_yaml(hydra / "overrides.yaml")),
+        choices=_choices(_read_yaml(hydra / "hydra.yaml")),
+        config=_mapping(_read_yaml(hydra / "config.yaml")),
+        curve=read_curve(folder / "losses.jsonl"),
+        stop_reason=_text(result.get("stop_reason")),
+        error=_text(result.get("error")) or problem,
+        final=_losses(result.get("final")),
+        best=_losses(result.get("best")),
+        steps=_optional(result.get("steps"), int),
+        evaluations=_optional(result.get("evaluations"), int),
+        seconds=_optional(result.get("seconds"), float),
+        evaluations_per_second=_optional(result.get("evaluations_per_second"), float),
+        size=_size(result.get("size")),
+        seed=_optional(result.get("seed"), int),
+        device=_text(result.get("device")),
+        weights=_strings(result.get("weights")),
+        config_sha256=_text(result.get("config_sha256")),
+        versions=_strings(result.get("versions")),
+    )
+
+
+def _read_result(path: Path) -> tuple[Mapping[str, Any], str]:
+    """Return ``result.json`` and, where there is none to read, why."""
+    try:
+        return _mapping(json.loads(path.read_text(encoding="utf-8"))), ""
+    except FileNotFoundError:
+        return {}, "no result.json: the job did not reach its end"
+    except (OSError, ValueError):
+        return {}, "result.json cannot be read"
+
+
+def _read_yaml(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None  # a job killed early leaves half a file: the report goes on without it
+
+
+def _overrides(loaded: object) -> dict[str, str]:
+    lines = loaded if isinstance(loaded, list) else []
+    pairs = (str(line).split("=", 1) for line in lines if "=" in str(line))
+    return {key.lstrip("+").strip(): _unquote(value.strip()) for key, value in pairs}
+
+
+def _unquote(text: str) -> str:
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if quoted else text
+
+
+def _choices(loaded: object) -> dict[str, str]:
+    """Return the chosen option of each config group, as Hydra records it for the job."""
+    runtime = _mapping(_mapping(_mapping(loaded).get("hydra")).get("runtime"))
+    return _strings(runtime.get("choices"))
+
+
+def read_curve(path: Path) -> Curve:
+    """Read ``losses.jsonl``; lines that are cut or no loss row are skipped.
+
+    Of rows with the same evaluation the last one counts: a resumed run redoes the
+    evaluations after its checkpoint.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    rows: dict[int, Losses] = {}
+    for line in lines:
+        try:
+            row = _losses(json.loads(line))
+        except ValueError:
+            continue
+        if row is not None:
+            rows[row.evaluation] = row
+    ordered = [rows[evaluation] for evaluation in sorted(rows)]
+    names = [entry.name for entry in fields(Curve)]
+    return Curve(*(np.array([getattr(r, name) for r in ordered], float) for name in names))
+
+
+def _losses(value: object) -> Losses | None:
+    row = _mapping(value)
+    if "evaluation" not in row or "total" not in row:
+        return None
+    terms = {name: _number(row.get(name)) for name in ("content", "style", "tv", "total")}
+    return Losses(
+        step=_optional(row.get("step"), int) or 0,
+        evaluation=_optional(row["evaluation"], int) or 0,
+        seconds=_number(row.get("seconds")),
+        layers={str(k): _number(v) for k, v in _mapping(row.get("layers")).items()},
+        **terms,
+    )
+
+
+def _number(value: object) -> float:
+    """Return ``value`` as a float, NaN where it is none (JSON writers put null for NaN)."""
+    number = _optional(value, float)
+    return math.nan if number is None else number
+
+
+def _optional(value: object, kind: Callable[[Any], Number]) -> Number | None:
+    try:
+        return None if value is None else kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _size(value: object) -> tuple[int, int] | None:
+    """Return (width, height) in pixels."""
+    match value:
+        case [int(width), int(height)]:
+            return width, height
+    return None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _strings(value: object) -> dict[str, str]:
+    return {str(k): str(v) for k, v in _mapping(value).items() if v is not None}
+
+
+def _text(value: object) -> str:
+    return "" if value is None else " ".join(str(value).split())

@@ -1,0 +1,267 @@
+"""``comparison.png``: a labelled contact sheet of content, style and every result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nst.report import text
+from nst.report.canvas import (
+    DPI,
+    GLYPH,
+    LARGE,
+    LINE,
+    NORMAL,
+    QUIET,
+    SEPARATOR,
+    SMALL,
+    Box,
+    Sheet,
+    fit,
+    wrap,
+)
+from nst.report.layout import Labels, Layout, arrange
+from nst.report.pictures import Picture, thumbnail
+from nst.report.runs import Run, Sweep
+
+# Inches.
+PAGE = 12.0  # width aimed at
+MARGIN = 0.3
+GAP = 0.14
+NARROWEST, WIDEST = 1.3, 2.7  # of a tile
+INPUT_WIDEST = 2.0  # of the content and style pictures
+
+
+@dataclass(frozen=True)
+class Input:
+    """A content or style picture with its label."""
+
+    label: str
+    picture: Picture | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where things go on the sheet."""
+
+    layout: Layout
+    gutter: float  # left of the tiles, for the row labels
+    tile: tuple[float, float]  # width, height
+    input_tile: tuple[float, float]
+    label_lines: int  # above every tile of a flat layout
+
+    @property
+    def small(self) -> float:
+        """The size of captions, in points."""
+        return NORMAL if self.tile[0] >= 1.7 else SMALL
+
+    @property
+    def header(self) -> float:
+        """The height of title and inputs."""
+        return self.input_tile[1] + 0.62
+
+    @property
+    def column_labels(self) -> float:
+        """The height of the labels above the grid."""
+        return 0.25 * len(self.layout.column_axes)
+
+    @property
+    def above(self) -> float:
+        """The height of the labels above each tile of a flat layout."""
+        return self.label_lines * LINE * SMALL + (0.06 if self.label_lines else 0)
+
+    @property
+    def pitch(self) -> float:
+        """The height of one row: labels, tile, two lines of caption, gap."""
+        return self.above + self.tile[1] + 2 * LINE * self.small + 0.24
+
+    @property
+    def width(self) -> float:
+        """The width of the sheet."""
+        grid = len(self.layout.columns) * (self.tile[0] + GAP) - GAP
+        return max(2 * MARGIN + self.gutter + grid, 7.5)
+
+    @property
+    def height(self) -> float:
+        """The height of the sheet."""
+        rows = len(self.layout.rows) * self.pitch
+        return MARGIN + self.header + self.column_labels + rows
+
+    def box(self, row: int, column: int) -> Box:
+        """Return the rectangle of a tile."""
+        left = MARGIN + self.gutter + column * (self.tile[0] + GAP)
+        top = MARGIN + self.header + self.column_labels + row * self.pitch + self.above
+        return Box(left, top, *self.tile)
+
+
+def draw_sheet(sweep: Sweep, title: str, best: str | None) -> bytes:
+    """Draw the contact sheet of ``sweep`` as a PNG; ``best`` names the run to mark."""
+    return compose(sweep, title, best).png()
+
+
+def compose(sweep: Sweep, title: str, best: str | None) -> Sheet:
+    """Place title, inputs, labels, results and captions on a sheet that fits them."""
+    layout = arrange(sweep)
+    pictures = {run.name: _result(run) for run in sweep.runs}
+    inputs = [*_inputs(sweep, "content"), *_inputs(sweep, "style")]
+    plan = _plan(sweep, layout, [*pictures.values(), *(item.picture for item in inputs)])
+    sheet = Sheet(plan.width, plan.height)
+    _draw_header(sheet, plan, inputs, title, _subtitle(sweep))
+    _label_columns(sheet, plan)
+    _label_rows(sheet, plan)
+    for row in range(len(layout.rows)):
+        for column in range(len(layout.columns)):
+            run = layout.cells.get((row, column))
+            if run is not None:
+                _draw_run(sheet, plan, plan.box(row, column), run, pictures, run.name == best)
+            elif not layout.flat:
+                sheet.tile(plan.box(row, column), None, "not run")
+    return sheet
+
+
+def _plan(sweep: Sweep, layout: Layout, pictures: Sequence[Picture | None]) -> Plan:
+    labels = [
+        _line(axis, level)
+        for row in layout.rows
+        for axis, level in zip(layout.row_axes, row, strict=True)
+    ]
+    longest = max(map(len, labels), default=0)
+    gutter = min(longest * GLYPH * NORMAL + 0.2, 2.4) if layout.row_axes else 0.0
+    columns = len(layout.columns)
+    fitting = (PAGE - 2 * MARGIN - gutter) / columns - GAP
+    width = min(max(fitting, NARROWEST), WIDEST)
+    aspect = next((p.shape[0] / p.shape[1] for p in pictures if p is not None), 1.0)
+    aspect = min(max(aspect, 0.4), 1.8)
+    input_width = min(width, INPUT_WIDEST)
+    lines = min(max(len(sweep.factors), 1), 4) if layout.flat else 0
+    return Plan(layout, gutter, (width, width * aspect), (input_width, input_width * aspect), lines)
+
+
+def _draw_header(
+    sheet: Sheet, plan: Plan, inputs: Sequence[Input], title: str, subtitle: str
+) -> None:
+    """Draw the inputs at the left, title and subtitle at their right, above the grid."""
+    width, height = plan.input_tile
+    room = plan.width - 2 * MARGIN
+    shown = list(inputs)[: max(2, int(room // (width + GAP)) - 2)]
+    for index, item in enumerate(shown):
+        box = Box(MARGIN + index * (width + GAP), MARGIN, width, height)
+        sheet.tile(box, item.picture, "not found")
+        label = fit(item.label, width, NORMAL)
+        sheet.write(box.left + width / 2, MARGIN + height + 0.16, label, bold=True)
+    left = MARGIN + len(shown) * (width + GAP) + 0.15
+    space = plan.width - MARGIN - left
+    middle = MARGIN + height / 2
+    sheet.write(left, middle - 0.16, fit(title, space, LARGE), LARGE, align="left", bold=True)
+    for index, line in enumerate(wrap(subtitle.split(SEPARATOR), space, NORMAL)):
+        sheet.write(left, middle + 0.14 + 0.2 * index, line, NORMAL, QUIET, "left")
+
+
+def _label_columns(sheet: Sheet, plan: Plan) -> None:
+    """Label the columns, one line per factor; equal neighbours share one label."""
+    columns = plan.layout.columns
+    for depth, axis in enumerate(plan.layout.column_axes):
+        y = MARGIN + plan.header + 0.25 * depth + 0.1
+        for start, stop in _spans(columns, depth):
+            left, right = plan.box(0, start).left, plan.box(0, stop).left + plan.tile[0]
+            label = _fit_level(axis, columns[start][depth], right - left, NORMAL)
+            sheet.write((left + right) / 2, y, label, bold=depth == 0)
+            if stop > start:
+                sheet.rule(left, right, y + 0.11)
+
+
+def _spans(columns: Sequence[Labels], depth: int) -> list[tuple[int, int]]:
+    """Return first and last column of each run of equal labels down to ``depth``."""
+    starts = [
+        index
+        for index, labels in enumerate(columns)
+        if index == 0 or labels[: depth + 1] != columns[index - 1][: depth + 1]
+    ]
+    return list(zip(starts, [start - 1 for start in starts[1:]] + [len(columns) - 1], strict=True))
+
+
+def _label_rows(sheet: Sheet, plan: Plan) -> None:
+    for row, labels in enumerate(plan.layout.rows):
+        levels = list(zip(plan.layout.row_axes, labels, strict=True))
+        middle = plan.box(row, 0).top + plan.tile[1] / 2 - 0.1 * (len(levels) - 1)
+        for index, (axis, level) in enumerate(levels):
+            shown = _fit_level(axis, level, plan.gutter, NORMAL)
+            sheet.write(MARGIN, middle + 0.2 * index, shown, align="left", bold=index == 0)
+
+
+def _draw_run(
+    sheet: Sheet, plan: Plan, box: Box, run: Run, pictures: dict[str, Picture | None], best: bool
+) -> None:
+    if plan.layout.flat:
+        _label_tile(sheet, plan, box, run)
+    picture = pictures[run.name]
+    words = run.status if run.status != "ok" else "no picture"
+    reason = f"\n{run.stop_reason}" if run.stop_reason and run.status != "ok" else ""
+    sheet.tile(box, picture, words + reason, best)
+    if picture is None and run.final is None:
+        return
+    caption = f"{'lowest ' if best else ''}total {_total(run)}"
+    note = text.seconds(run.seconds) + (f", {run.status}" if run.status != "ok" else "")
+    x, y, line = box.left + box.width / 2, box.top + box.height + 0.13, LINE * plan.small
+    sheet.write(x, y, fit(caption, box.width, plan.small), plan.small, bold=best)
+    sheet.write(x, y + line, fit(note, box.width, plan.small), plan.small, QUIET)
+
+
+def _total(run: Run) -> str:
+    """Return the final total, and the lowest on the way where that was another."""
+    final = text.number(run.final.total if run.final else None)
+    best = text.number(run.best.total) if run.best else final
+    return final if best == final else f"{final} (best {best})"
+
+
+def _label_tile(sheet: Sheet, plan: Plan, box: Box, run: Run) -> None:
+    lines = [_fit_level(*item, box.width, SMALL) for item in run.levels.items()] or [run.name]
+    if len(lines) > plan.label_lines:
+        lines = [*lines[: plan.label_lines - 1], SEPARATOR.join(lines[plan.label_lines - 1 :])]
+    for index, line in enumerate(lines):
+        y = box.top - plan.above + LINE * SMALL * (index + 0.5)
+        sheet.write(box.left, y, fit(line, box.width, SMALL), SMALL, align="left")
+
+
+def _line(axis: str, value: str) -> str:
+    return f"{axis} = {text.level(value)}"
+
+
+def _fit_level(axis: str, value: str, width: float, size: float) -> str:
+    """Name a level in the given width, leaving off the group of a long key first."""
+    whole, short = _line(axis, value), _line(axis.rsplit(".", 1)[-1], value)
+    return whole if fit(whole, width, size) == whole else fit(short, width, size)
+
+
+def _subtitle(sweep: Sweep) -> str:
+    """Say what all tiles have in common."""
+    count = len(sweep.runs)
+    sizes = {run.size for run in sweep.runs if run.size}
+    sources = {source for run in sweep.runs if (source := run.weights.get("source"))}
+    parts = [f"{count} run{'' if count == 1 else 's'}"]
+    if len(sizes) == 1:
+        parts.append("{} x {} px".format(*sizes.pop()))
+    if len(sources) == 1:
+        parts.append(f"{sources.pop()} weights")
+    return SEPARATOR.join(parts)
+
+
+def _result(run: Run) -> Picture | None:
+    """Return the picture a run ended with; a failed run has none to compare."""
+    pixels = int(WIDEST * DPI)
+    shown = run.status in ("ok", "interrupted")
+    return thumbnail(run.folder / "result.png", pixels) if shown else None
+
+
+def _inputs(sweep: Sweep, kind: str) -> list[Input]:
+    """Return the prepared ``kind`` picture, or where it was swept one per level."""
+    found: dict[str, Path] = {}
+    for run in sweep.runs:
+        path = run.folder / "images" / f"{kind}.png"
+        if path.is_file():
+            found.setdefault(run.levels.get(kind, ""), path)
+    labels = {level: f"{kind} = {text.level(level)}" if level else kind for level in found}
+    pixels = int(INPUT_WIDEST * DPI)
+    shown = [Input(labels[level], thumbnail(path, pixels)) for level, path in found.items()]
+    return shown or [Input(kind, None)]

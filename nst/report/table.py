@@ -1,0 +1,71 @@
+"""Sweep and findings -> ``summary.csv``: one row per run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+from nst.report.findings import Findings, RunFinding
+from nst.report.runs import Run, Sweep
+
+Cell = str | int | float | None
+Row = Mapping[str, Cell]
+
+
+def rows_of(sweep: Sweep, findings: Findings) -> tuple[Row, ...]:
+    """Return the row of every run; all rows have the same columns in the same order.
+
+    Losses are weighted terms except those of the layers, which are unweighted; seconds are
+    of optimisation. ``evaluations_to_target`` and ``seconds_to_target`` count up to the
+    first total at or below ``target_total``, ``raised_share`` is in [0, 1] and
+    ``largest_jump`` a ratio. What a run does not have is ``None``, an empty cell.
+    """
+    layers = sorted({name for run in sweep.runs if run.final for name in run.final.layers})
+    return tuple(_row(run, findings.runs[run.name], sweep, layers) for run in sweep.runs)
+
+
+def to_csv(rows: Sequence[Row]) -> bytes:
+    """Write ``rows`` as CSV with a header line; numbers keep full precision."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def _row(run: Run, finding: RunFinding, sweep: Sweep, layers: Sequence[str]) -> Row:
+    final, best = run.final, run.best
+    reach, steady = finding.reach, finding.stability
+    return {
+        "run": run.name,
+        **{_column(key): run.levels[key] for key in sweep.factors},
+        "status": run.status,
+        "stop_reason": run.stop_reason,
+        "final_content": final.content if final else None,
+        "final_style": final.style if final else None,
+        "final_tv": final.tv if final else None,
+        "final_total": final.total if final else None,
+        "best_total": best.total if best else None,
+        "best_evaluation": best.evaluation if best else None,
+        **{name: final.layers.get(name) if final else None for name in layers},
+        "evaluations": run.evaluations,
+        "steps": run.steps,
+        "seconds": run.seconds,
+        "evaluations_per_second": run.evaluations_per_second,
+        "target_total": finding.target,
+        "evaluations_to_target": reach.evaluations if reach else None,
+        "seconds_to_target": reach.seconds if reach else None,
+        "raised_share": steady.raised if steady else None,
+        "largest_jump": steady.jump if steady else None,
+        "weights": " ".join(filter(None, map(run.weights.get, ("source", "sha256")))),
+        "error": run.error,
+    }
+
+
+# A swept override may carry the name of a fixed column (`weights` cannot, `steps` could).
+FIXED = frozenset({"run", "status", "error", "weights", "steps", "seconds", "evaluations"})
+
+
+def _column(factor: str) -> str:
+    return f"override:{factor}" if factor in FIXED else factor

@@ -1,0 +1,91 @@
+"""How numbers and settings are written, the same in the page, the figures and the console."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+OPTIMIZERS = {"adam": "Adam", "lbfgs": "L-BFGS"}
+LONGEST_LEVEL = 28  # characters; longer levels (paths, lists) are cut in their middle
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write ``value`` to ``digits`` significant digits, plainly where that stays short."""
+    if value is None or math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    size = abs(value)
+    if size != 0 and not 1e-3 <= size < 999_950:
+        return f"{value:.{digits - 1}e}"
+    if size >= 999.5 or size == 0:
+        return f"{value:,.0f}"
+    return f"{value:#.{digits}g}".rstrip(".")
+
+
+def plus_minus(mean: float, deviation: float | None) -> str:
+    """Write a mean with its standard deviation, where there is one."""
+    return number(mean) + (f" ± {number(deviation, 2)}" if deviation is not None else "")
+
+
+def times(ratio: float | None) -> str:
+    """Write a ratio as a multiple, e.g. ``2.58×``."""  # noqa: RUF002
+    return "-" if ratio is None else f"{number(ratio)}×"  # noqa: RUF001
+
+
+def jump(ratio: float | None) -> str:
+    """Write the largest jump of a loss, 1 where it never rose."""
+    return "none" if ratio == 1 else times(ratio)
+
+
+def seconds(value: float | None) -> str:
+    """Write a duration given in seconds."""
+    return (
+        "-" if value is None or math.isnan(value) else f"{number(value)}\u00a0s"
+    )  # not broken across lines
+
+
+def count(value: float | None) -> str:
+    """Write a number of evaluations: whole where it is, one decimal for a mean."""
+    if value is None:
+        return "-"
+    if math.isinf(value):
+        return "never"
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+
+
+def percent(share: float | None) -> str:
+    """Write a share in [0, 1] as a percentage."""
+    return "-" if share is None or math.isnan(share) else f"{100 * share:.3g} %"
+
+
+def level(value: str) -> str:
+    """Write a factor's level: the file name of a path, cut in the middle where long."""
+    is_path = re.fullmatch(r"[^\s\[\]{}]*/[^/\s\[\]{}]+\.\w+", value) is not None
+    return shorten(value.rsplit("/", 1)[-1] if is_path else value, LONGEST_LEVEL)
+
+
+def shorten(value: str, longest: int) -> str:
+    """Cut ``value`` in its middle to at most ``longest`` characters."""
+    if len(value) <= longest:
+        return value
+    head = (longest - 1) * 2 // 3
+    tail = longest - 1 - head
+    return f"{value[:head]}…{value[len(value) - tail :]}"
+
+
+def setting(levels: Mapping[str, str]) -> str:
+    """Name a setting for a sentence, e.g. ``L-BFGS from content, size=64``."""
+    rest = dict(levels)
+    if "optimizer" not in rest:
+        return pairs(rest)
+    optimizer = rest.pop("optimizer")
+    start = f" from {level(rest.pop('init'))}" if "init" in rest else ""
+    named = OPTIMIZERS.get(optimizer, level(optimizer)) + start
+    return ", ".join(filter(None, [named, pairs(rest)]))
+
+
+def pairs(levels: Mapping[str, str]) -> str:
+    """Name a setting by its keys, e.g. ``init=random, size=64``."""
+    return ", ".join(f"{key}={level(value)}" for key, value in levels.items())

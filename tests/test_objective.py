@@ -1,0 +1,108 @@
+"""The objective against its formula, written out independently."""
+
+from unittest.mock import patch
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nst.objective import Objective
+from nst.vgg import VGG19
+from nst.weights import Weights
+
+CONTENT, STYLE = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
+
+
+@pytest.fixture
+def network(weights: Weights) -> VGG19:
+    return VGG19(weights.tensors, [*CONTENT, *STYLE]).double()
+
+
+@pytest.fixture
+def pictures() -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((16, 20), (24, 12), (16, 20))
+    return tuple(torch.randn(1, 3, *s, generator=generator, dtype=torch.float64) for s in sizes)
+
+
+def gram(feature: torch.Tensor) -> torch.Tensor:
+    flat = feature[0].reshape(feature.shape[1], -1)
+    return flat @ flat.T / flat.numel()
+
+
+def test_terms_follow_the_formula(network: VGG19, pictures) -> None:
+    content, style, image = pictures
+    objective = Objective(
+        network,
+        content,
+        style,
+        content_layers=CONTENT,
+        style_layers=STYLE,
+        content_weight=5.0,
+        style_weight=7e4,
+        tv_weight=0.3,
+    )
+    terms = objective(image)
+    ours, theirs, texture = network(image), network(content), network(style)
+    content_term = 5 * 2 * F.mse_loss(ours["relu2_2"], theirs["relu2_2"])
+    style_term = 7e4 * sum(
+        weight * ((gram(ours[tap]) - gram(texture[tap])) ** 2).mean()
+        for tap, weight in STYLE.items()
+    )
+    across = (image[..., 1:] - image[..., :-1]).abs().mean()
+    down = (image[..., 1:, :] - image[..., :-1, :]).abs().mean()
+    torch.testing.assert_close(terms.content, content_term)
+    torch.testing.assert_close(terms.style, style_term)
+    torch.testing.assert_close(terms.tv, 0.3 * (across + down))
+    torch.testing.assert_close(terms.total, terms.content + terms.style + terms.tv)
+    assert set(terms.layers) == {"content/relu2_2", "style/relu1_1", "style/relu2_1"}
+    torch.testing.assert_close(10 * terms.layers["content/relu2_2"], terms.content)
+
+
+def test_gradient(network: VGG19, pictures) -> None:
+    content, style, image = pictures
+    objective = Objective(
+        network, content, style, content_layers=CONTENT, style_layers=STYLE, style_weight=1e3
+    )
+    small = image[..., :4, :4].clone().requires_grad_(True)
+    small_objective = Objective(
+        network, content[..., :4, :4], style, content_layers=CONTENT, style_layers=STYLE
+    )
+    assert torch.autograd.gradcheck(lambda x: small_objective(x).total, small)
+    image.requires_grad_(True)
+    objective(image).total.backward()
+    assert image.grad is not None
+    assert image.grad.is_contiguous()
+
+
+def test_content_image_has_no_content_loss(network: VGG19, pictures) -> None:
+    content, style, _ = pictures
+    objective = Objective(network, content, style, content_layers=CONTENT, style_layers=STYLE)
+    terms = objective(content)
+    assert terms.content.item() == 0
+    assert terms.style.item() > 0
+
+
+def test_term_without_weight_is_not_computed(network: VGG19, pictures) -> None:
+    content, style, image = pictures
+    objective = Objective(
+        network, content, style, content_layers=CONTENT, style_layers=STYLE, style_weight=0
+    )
+    with patch("nst.functional.gram", side_effect=AssertionError("not needed")):
+        terms = objective(image)
+    assert terms.style.item() == 0
+    assert set(terms.layers) == {"content/relu2_2"}
+
+
+def test_targets_are_computed_once_and_an_evaluation_is_one_forward_and_one_backward(
+    network: VGG19, pictures
+) -> None:
+    content, style, image = pictures
+    calls = []
+    network.register_forward_hook(lambda *_: calls.append("forward"))
+    objective = Objective(network, content, style, content_layers=CONTENT, style_layers=STYLE)
+    assert len(calls) == 2
+    image.requires_grad_(True)
+    for _ in range(3):
+        objective(image).total.backward()
+    assert len(calls) == 2 + 3

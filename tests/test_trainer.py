@@ -1,0 +1,199 @@
+"""The loop: counting, budgets, the best image, stopping, resuming."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nst import checkpoint, optimizers
+from nst.errors import InputError
+from nst.objective import Terms
+from nst.trainer import Budget, Row, Trainer
+
+GOAL = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
+
+
+def quadratic(image: Tensor) -> Terms:
+    """A bowl around GOAL in place of the network."""
+    loss = ((image - GOAL) ** 2 * torch.linspace(1, 30, 48).reshape(GOAL.shape)).mean()
+    return Terms(loss, loss.new_zeros(()), loss.new_zeros(()), loss, {"content/x": loss})
+
+
+class Recorder:
+    """Keeps what a sink gets."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.images: dict[int, Tensor] = {}
+
+    def on_evaluation(self, row: Row) -> None:
+        self.rows.append(row)
+
+    def on_image(self, evaluation: int, image: Tensor) -> None:
+        self.images[evaluation] = image.clone()
+
+
+def trainer(budget: Budget, make=optimizers.adam, objective=quadratic, **options) -> Trainer:
+    return Trainer(objective, torch.zeros(1, 3, 4, 4), make, budget, **options)
+
+
+def test_steps_and_evaluations_of_adam_and_lbfgs() -> None:
+    adam = trainer(Budget(steps=3)).run()
+    assert [(row.step, row.evaluation) for row in adam.rows] == [(1, 1), (2, 2), (3, 3)]
+    assert adam.stop_reason == "steps"
+    lbfgs = trainer(Budget(steps=2), lambda p: optimizers.lbfgs(p, max_iter=4)).run()
+    assert [row.step for row in lbfgs.rows] == [1] * 4 + [2] * 4
+    assert [row.evaluation for row in lbfgs.rows] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("make", [optimizers.adam, optimizers.lbfgs])
+def test_evaluation_budget_is_exact_and_ends_at_the_measured_image(make) -> None:
+    outcome = trainer(Budget(evaluations=7), make).run()
+    assert len(outcome.rows) == 7
+    assert (outcome.status, outcome.stop_reason) == ("ok", "evaluations")
+    measured = quadratic(outcome.last_image).total.item()
+    assert measured == pytest.approx(outcome.rows[-1].total, rel=1e-6)
+
+
+def test_target_loss_and_seconds() -> None:
+    outcome = trainer(Budget(target_loss=0.5, evaluations=10_000)).run()
+    assert outcome.stop_reason == "target_loss"
+    assert outcome.rows[-1].total <= 0.5 < outcome.rows[-2].total
+    assert trainer(Budget(seconds=0.05)).run().stop_reason == "seconds"
+
+
+def test_first_limit_stops() -> None:
+    assert trainer(Budget(steps=5, evaluations=3)).run().stop_reason == "evaluations"
+    assert trainer(Budget(steps=3, evaluations=5)).run().stop_reason == "steps"
+
+
+def test_budget_needs_a_positive_limit() -> None:
+    with pytest.raises(InputError, match="at least one of steps, evaluations"):
+        Budget()
+    with pytest.raises(InputError, match=r"budget\.steps must be greater than 0, not -1"):
+        Budget(steps=-1)
+
+
+def test_best_image_is_kept_when_the_loss_rises() -> None:
+    outcome = trainer(Budget(steps=12), lambda p: torch.optim.SGD(p, lr=1.7)).run()
+    totals = [row.total for row in outcome.rows]
+    assert totals[-1] > min(totals)
+    assert outcome.best is not None
+    assert outcome.best.total == min(totals)
+    assert quadratic(outcome.image).total.item() == pytest.approx(min(totals))
+
+
+def test_non_finite_loss_fails_the_run_and_keeps_the_best_image() -> None:
+    count = 0
+
+    def poisoned(image: Tensor) -> Terms:
+        nonlocal count
+        count += 1
+        terms = quadratic(image)
+        bad = terms.content * float("nan") if count == 4 else terms.content
+        return Terms(bad, terms.style, terms.tv, bad, {})
+
+    outcome = trainer(Budget(evaluations=9), objective=poisoned).run()
+    assert (outcome.status, outcome.stop_reason) == ("failed", "non_finite")
+    assert outcome.error is not None
+    assert "evaluation 4 (step 4, content)" in outcome.error
+    assert len(outcome.rows) == 3
+    assert torch.isfinite(outcome.image).all()
+    assert quadratic(outcome.image).total.item() == pytest.approx(outcome.rows[-1].total)
+
+
+def test_converged_optimizer_ends_the_run() -> None:
+    outcome = trainer(Budget(evaluations=10_000), optimizers.lbfgs).run()
+    assert outcome.stop_reason == "converged"
+    torch.testing.assert_close(outcome.image, GOAL, atol=1e-3, rtol=0)
+
+
+def test_request_to_stop_interrupts_after_the_evaluation() -> None:
+    asked = iter([None, None, "SIGINT"])
+    outcome = trainer(Budget(evaluations=9), stop_requested=lambda: next(asked)).run()
+    assert (outcome.status, outcome.stop_reason) == ("interrupted", "SIGINT")
+    assert len(outcome.rows) == 3
+
+
+def test_sinks_get_every_row_and_the_image_that_each_named_evaluation_measured() -> None:
+    sink = Recorder()
+    outcome = trainer(Budget(evaluations=11), sinks=[sink], image_every=4).run()
+    assert sink.rows == outcome.rows
+    assert list(sink.images) == [1, 4, 8, 11]
+    for evaluation, image in sink.images.items():
+        total = quadratic(image).total.item()
+        assert total == pytest.approx(outcome.rows[evaluation - 1].total, rel=1e-6)
+    assert torch.equal(sink.images[1], torch.zeros(1, 3, 4, 4))
+
+
+def test_seconds_count_the_optimisation_and_not_the_sinks(monkeypatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("nst.trainer.time.perf_counter", lambda: now)
+
+    def wait(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    class Slow(Recorder):
+        def on_evaluation(self, row: Row) -> None:
+            wait(100)
+
+    def one_second(image: Tensor) -> Terms:
+        wait(1)
+        return quadratic(image)
+
+    outcome = trainer(Budget(evaluations=4), objective=one_second, sinks=[Slow()]).run()
+    assert [row.seconds for row in outcome.rows] == [1, 2, 3, 4]
+    assert outcome.seconds == 4
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        optimizers.adam,
+        lambda p: optimizers.lbfgs(p, max_iter=3),
+        lambda p: optimizers.lbfgs(p, max_iter=3, line_search_fn="strong_wolfe"),
+    ],
+    ids=["adam", "lbfgs", "lbfgs_wolfe"],
+)
+def test_four_steps_are_two_and_two(make, tmp_path: Path) -> None:
+    whole = trainer(Budget(steps=4), make).run()
+    path = tmp_path / "checkpoint.pt"
+    first = trainer(Budget(evaluations=10_000), make, checkpoint_path=path, checkpoint_every=1)
+    first.stop_requested = lambda: "SIGINT" if first._step == 3 else None
+    assert first.run().status == "interrupted"
+    second = trainer(Budget(steps=4), make)
+    second.restore(path)
+    outcome = second.run()
+    assert torch.equal(outcome.last_image, whole.last_image)
+    assert torch.equal(outcome.image, whole.image)
+    assert outcome.steps == 4
+    assert [row.total for row in outcome.rows] == [
+        row.total for row in whole.rows[-len(outcome.rows) :]
+    ]
+
+
+def test_finished_run_keeps_its_images_but_no_optimizer_state(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    outcome = trainer(Budget(steps=2), checkpoint_path=path).run()
+    state = checkpoint.load(path)
+    assert torch.equal(state["best_image"], outcome.image)
+    with pytest.raises(checkpoint.CheckpointError, match="was finished"):
+        trainer(Budget(steps=4)).restore(path)
+
+
+def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(checkpoint.CheckpointError, match="no such checkpoint"):
+        checkpoint.load(path)
+    checkpoint.save({"image": torch.ones(1000)}, path)
+    data = bytearray(path.read_bytes())
+    position = data.find(torch.ones(50).numpy().tobytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(checkpoint.CheckpointError, match=r"damaged|not a readable"):
+        checkpoint.load(path)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(checkpoint.CheckpointError, match="not a readable"):
+        checkpoint.load(path)
