@@ -83,6 +83,14 @@ def _sample(name: str) -> str:
     return str(Path(__file__).resolve().parent / "samples" / name)
 
 
+def _by_optimizer(values: DictConfig, *, _root_: DictConfig) -> Any:
+    """The value for the chosen optimizer, named by the last part of its `_target_`."""
+    name = str(_root_.optimizer._target_).rpartition(".")[2]
+    if name not in values:
+        raise ValueError(f"has values for {', '.join(map(str, values))}, not for {name}")
+    return values[name]
+
+
 class BelowError(logging.Filter):
     """Keeps errors off stdout: they have a handler of their own on stderr."""
 
@@ -99,10 +107,11 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra in the parent process."""
         SweepCallback.folder = Path(config.hydra.sweep.dir)
-        given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        last = {override.get_key_element(): override for override in parsed}  # as Hydra does
         constants = [
-            f"{override.get_key_element()}={override.get_value_element_as_str()}"
-            for override in given
+            f"{key}={override.get_value_element_as_str()}"
+            for key, override in last.items()
             if not override.is_sweep_override()
         ]
         os.environ[_CONSTANTS] = json.dumps(constants)
@@ -234,14 +243,20 @@ def _valid_keys(error: BaseException) -> str:
     return f"; valid keys: {', '.join(names)}"
 
 
+def register() -> None:
+    """Make the schemas and the resolvers of `conf/` known to Hydra."""
+    schema.register()
+    OmegaConf.register_new_resolver("nst.slug", slug, replace=True)
+    OmegaConf.register_new_resolver("nst.sample", _sample, replace=True)
+    OmegaConf.register_new_resolver("nst.by_optimizer", _by_optimizer, replace=True)
+
+
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Otherwise Hydra prints several lines of its own and exits with 1 whatever the cause.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    schema.register()
-    OmegaConf.register_new_resolver("nst.slug", slug, replace=True)
-    OmegaConf.register_new_resolver("nst.sample", _sample, replace=True)
+    register()
     code: int | str | None = 0
     try:
         _task()

@@ -119,7 +119,7 @@ class TensorBoard(Tracker):
         if self._inputs is not None:
             panels = [images.to_unit_tensor(image) for image in self._inputs]
             panels.append(images.to_unit_tensor(images.to_tensor(result.picture, _hw(panels[0]))))
-            self._image("content, style, result", _side_by_side(panels), len(result.losses))
+            self._image("content_style_result", _side_by_side(panels), len(result.losses))
         if result.best and result.losses:
             final = result.losses[-1]
             metrics = {f"final/{n}": getattr(final, n) for n in ("total", "content", "style")}

@@ -1,0 +1,153 @@
+"""A whole run as one library call."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import nst
+from nst import images
+from nst.api import Result, Start, resolve_device
+from nst.trainer import Row
+
+SHALLOW = {
+    "content_layers": {"relu2_1": 1.0},
+    "style_layers": {"relu1_1": 1.0, "relu2_1": 1.0},
+    "weights": "random",
+    "size": 32,
+}
+
+
+def run(content, style, **options) -> Result:
+    return nst.stylize(
+        content, style, **{**SHALLOW, "budget": nst.Budget(evaluations=6), **options}
+    )
+
+
+def test_paths_pictures_and_tensors_give_the_same_picture(
+    content_path: Path, style_path: Path
+) -> None:
+    pictures = [Image.open(path) for path in (content_path, style_path)]
+    tensors = [torch.from_numpy(np.array(p)).permute(2, 0, 1) / 255 for p in pictures]
+    results = [
+        run(content_path, str(style_path)),
+        run(*pictures),
+        run(tensors[0], tensors[1][None]),
+    ]
+    first = np.asarray(results[0].picture)
+    assert first.shape == (26, 32, 3)
+    for result in results[1:]:
+        assert np.array_equal(first, np.asarray(result.picture))
+
+
+def test_result_says_what_happened(content_path: Path, style_path: Path) -> None:
+    result = run(content_path, style_path, init=nst.inits.random, seed=5)
+    assert (result.status, result.stop_reason, result.error) == ("ok", "evaluations", None)
+    assert [row.evaluation for row in result.losses] == list(range(1, 7))
+    assert result.best == min(result.losses, key=lambda row: row.total)
+    assert result.start.size == (32, 26)
+    assert (result.start.weights, result.start.pooling) == ("random", "avg")
+    assert set(result.losses[0].layers) == {"content/relu2_1", "style/relu1_1", "style/relu2_1"}
+
+
+def test_loss_falls_with_both_optimizers(content_path: Path, style_path: Path) -> None:
+    for optimizer in (nst.lbfgs, partial(nst.adam, lr=0.05)):
+        result = run(
+            content_path, style_path, optimizer=optimizer, budget=nst.Budget(evaluations=30)
+        )
+        assert result.losses[-1].total < 0.5 * result.losses[0].total
+
+
+def test_same_seed_same_bytes_other_seed_other_bytes(content_path: Path, style_path: Path) -> None:
+    one, two, other = (
+        run(content_path, style_path, init=nst.inits.random, seed=seed).picture.tobytes()
+        for seed in (1, 1, 2)
+    )
+    assert one == two != other
+
+
+def test_sinks_see_start_rows_images_and_end(content_path: Path, style_path: Path) -> None:
+    events: list[str] = []
+
+    class Sink:
+        def on_start(self, start: Start) -> None:
+            events.append(f"start {start.size}")
+
+        def on_evaluation(self, row: Row) -> None:
+            events.append(f"row {row.evaluation}")
+
+        def on_image(self, evaluation: int, image: torch.Tensor) -> None:
+            events.append(f"image {evaluation} {tuple(image.shape)}")
+
+        def on_end(self, result: Result) -> None:
+            events.append(f"end {result.stop_reason}")
+
+    budget = nst.Budget(evaluations=2)
+    run(content_path, style_path, sinks=[Sink()], image_every=2, budget=budget)
+    shape = (1, 3, 26, 32)
+    assert events == [
+        "start (32, 26)",
+        "row 1",
+        f"image 1 {shape}",
+        "row 2",
+        f"image 2 {shape}",
+        "end evaluations",
+    ]
+
+
+def test_checkpoint_and_resume(content_path: Path, style_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    asked = iter([None] * 5 + ["SIGTERM"])
+    optimizer = partial(nst.lbfgs, max_iter=2)
+    options = {"optimizer": optimizer, "checkpoint": path, "checkpoint_every": 4}
+    whole = run(content_path, style_path, optimizer=optimizer, budget=nst.Budget(steps=4))
+    cut = run(content_path, style_path, stop_requested=lambda: next(asked), **options)
+    assert cut.status == "interrupted"
+    rest = run(content_path, style_path, **options, resume=path, budget=nst.Budget(steps=4))
+    assert rest.last_picture.tobytes() == whole.last_picture.tobytes()
+    assert [row.evaluation for row in rest.losses] == [5, 6, 7, 8]
+
+
+def test_too_small_a_picture_says_the_minimum(content_path: Path, style_path: Path) -> None:
+    with pytest.raises(
+        images.ImageError,
+        match=r"content\.png: 12 x 10 px at size=12 is too small"
+        r".*relu5_1 needs at least 16 px",
+    ):
+        nst.stylize(content_path, style_path, size=12, weights="random")
+
+
+def test_nothing_to_optimise(content_path: Path, style_path: Path) -> None:
+    with pytest.raises(nst.InputError, match="nothing to optimise"):
+        run(content_path, style_path, content_weight=0, style_weight=0)
+
+
+def test_weight_zero_leaves_a_layer_out(content_path: Path, style_path: Path) -> None:
+    result = run(content_path, style_path, style_layers={"relu1_1": 1.0, "relu5_1": 0})
+    assert set(result.losses[0].layers) == {"content/relu2_1", "style/relu1_1"}
+
+
+@pytest.mark.parametrize("name", ["tpu", "cpu:1", "cuda:x", "mps:0", ""])
+def test_unknown_device(name: str) -> None:
+    with pytest.raises(nst.InputError, match="must be auto, cpu, cuda"):
+        resolve_device(name)
+
+
+def test_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("cuda", "cuda:0", "mps"):
+        with pytest.raises(nst.InputError, match=f"device={name}: no"):
+            resolve_device(name)
+    assert resolve_device("auto").type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_with_the_cpu(content_path: Path, style_path: Path) -> None:
+    results = [run(content_path, style_path, device=name) for name in ("cpu", "cuda")]
+    totals = [[row.total for row in result.losses] for result in results]
+    np.testing.assert_allclose(totals[1][:3], totals[0][:3], rtol=1e-3)
+    assert "cuda" in results[1].start.device

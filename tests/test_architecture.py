@@ -1,0 +1,93 @@
+"""The code's shape: who may import whom, and what the library does without."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "nst"
+# Everybody may raise an InputError; beyond that, data flows one way.
+ALLOWED = {
+    "errors": set(),
+    "files": set(),
+    "images": {"files"},
+    "functional": set(),
+    "weights": set(),
+    "vgg": {"weights"},
+    "objective": {"functional", "vgg"},
+    "inits": set(),
+    "optimizers": set(),
+    "checkpoint": {"files"},
+    "trainer": {"checkpoint", "objective"},
+    "api": {
+        *("images", "functional", "weights", "vgg", "objective", "inits", "optimizers", "trainer"),
+    },
+    "tracking": {"images", "api", "trainer"},
+    "schema": set(),
+    "report": {"images", "files"},
+    "build": {"schema", "api", "images", "files", "tracking", "trainer", "vgg", ""},
+    "app": {"build", "schema", "report"},
+    "__main__": {"app"},
+    "": {"api", "inits", "optimizers", "trainer"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    """Top module of a file: `report` for `nst/report/page.py`, empty for `nst/__init__.py`."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return "" if first == "__init__.py" else first.removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def ours(name: str) -> str | None:
+    """The module of this package that an imported name belongs to."""
+    first, *rest = name.split(".")
+    if first != "nst":
+        return None
+    return rest[0] if rest and (f"{rest[0]}" in ALLOWED) else ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_follow_the_table(path: Path) -> None:
+    module = module_of(path)
+    used = {ours(name) for name in imports(path)} - {None, module, "errors"}
+    assert used <= ALLOWED[module]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_command_line_knows_hydra(path: Path) -> None:
+    known = any(name.split(".")[0] in ("hydra", "omegaconf") for name in imports(path))
+    assert not known or module_of(path) in ("app", "build", "schema")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 330
+
+
+def test_library_runs_without_hydra_and_plotting() -> None:
+    absent = ["hydra", "omegaconf", "matplotlib", "jinja2", "tqdm", "yaml", "safetensors"]
+    code = f"""
+import sys
+for name in {absent}: sys.modules[name] = None
+import nst, nst.tracking, torch
+result = nst.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), size=16, weights="random",
+                     budget=nst.Budget(evaluations=1))
+assert result.status == "ok"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

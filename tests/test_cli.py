@@ -1,0 +1,305 @@
+"""The command line as a user sees it: files, exit codes, messages, sweeps, signals."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from conftest import TINY, Command
+from nst import app
+
+LINE = {"step", "evaluation", "seconds", "content", "style", "tv", "total", "layers"}
+
+
+def only(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+
+
+def record(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "result.json").read_text())
+
+
+def events(folder: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def test_one_run_leaves_its_files(nst_command: Command, tmp_path: Path) -> None:
+    done = nst_command(*TINY, "output.image_every=2", "init=random", "seed=3")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "evaluation" in done.stdout
+    folder = only(tmp_path / "outputs" / "single")
+    names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
+    assert names == {
+        *("result.png", "result.json", "losses.jsonl", "images", "checkpoint.pt"),
+        *(".hydra", "nst.log"),
+    }
+    found = record(folder)
+    assert (found["status"], found["stop_reason"], found["seed"]) == ("ok", "evaluations", 3)
+    assert (found["evaluations"], found["size"]) == (3, [32, 24])
+    assert found["weights"]["source"] == "random"
+    assert len(found["weights"]["sha256"]) == len(found["config_sha256"]) == 64
+    assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
+    lines = rows(folder)
+    assert [line["evaluation"] for line in lines] == [1, 2, 3]
+    assert set(lines[0]) == LINE
+    assert found["final"] == lines[-1]
+    assert found["best"] == min(lines, key=lambda line: line["total"])
+    with Image.open(folder / "result.png") as picture:
+        assert picture.size == (32, 24)
+    images = {path.name for path in (folder / "images").iterdir()}
+    assert images == {"content.png", "style.png", "000001.png", "000002.png", "000003.png"}
+    assert f"outputs/single/{folder.name}/result.png" in done.stdout
+    assert "tensorboard --logdir outputs" in done.stdout
+
+
+def test_four_way_sweep(nst_command: Command, tmp_path: Path) -> None:
+    done = nst_command(
+        "optimizer=adam,lbfgs", "init=random,content", *TINY, "name=four", "--multirun"
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "outputs" / "four"
+    runs = {path.name: path for path in folder.iterdir() if path.is_dir()}
+    assert set(runs) == {
+        f"init-{init}_optimizer-{optimizer}"
+        for init in ("random", "content")
+        for optimizer in ("adam", "lbfgs")
+    }
+    for name in ("summary.csv", "comparison.png", "losses.png", "report.html"):
+        assert (folder / name).stat().st_size > 0
+        assert name == "report.html" or name not in done.stderr
+    for name, run in runs.items():
+        assert record(run)["status"] == "ok"
+        check_tensorboard(run, rows(run), name)
+    table = [line for line in done.stdout.splitlines() if line.startswith("init-")]
+    assert len(table) == 4
+    again = nst_command(
+        "optimizer=adam,lbfgs", "init=random,content", *TINY, "name=four", "--multirun"
+    )
+    assert again.returncode == 0
+    assert again.stdout.count("already done") == 4
+
+
+def check_tensorboard(run: Path, lines: list[dict[str, object]], name: str) -> None:
+    """Scalars, images, config text and the hparams row, all in the run's one event file."""
+    assert len(list(run.rglob("events.out.tfevents.*"))) == 1
+    board = events(run)
+    scalars = set(board.Tags()["scalars"])
+    assert {f"loss/{term}" for term in ("total", "content", "style", "tv")} <= scalars
+    assert {"layer/content/relu4_2", "layer/style/relu5_1"} <= scalars
+    assert {"speed/evaluations_per_second", "final/total", "best/total"} <= scalars
+    logged = [(event.step, event.value) for event in board.Scalars("loss/total")]
+    assert logged == [
+        (line["evaluation"], pytest.approx(line["total"], rel=1e-6)) for line in lines
+    ]
+    assert [event.step for event in board.Images("image")] == [1, 3]
+    panels = board.Images("content_style_result")
+    assert [event.step for event in panels] == [3]
+    assert panels[0].height == 24
+    assert panels[0].width > 3 * 24
+    text = board.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "weights: random" in text
+    hparams = board.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    optimizer = name.rpartition("-")[2]
+    for expected in ("optimizer", optimizer, "init", "size", "optimizer.lr"):
+        assert expected.encode() in hparams
+
+
+def test_changed_job_runs_again_and_keeps_what_was_there(
+    nst_command: Command, tmp_path: Path
+) -> None:
+    for seed, expected in ((0, 0), (1, 1)):
+        done = nst_command(*TINY, f"seed={seed}", "init=random,content", "name=a", "--multirun")
+        assert done.returncode == 0, done.stderr
+        run = tmp_path / "outputs" / "a" / "init-random"
+        assert record(run)["seed"] == seed
+        assert len(list(run.glob("previous/*/result.png"))) == expected
+
+
+def test_failing_job_costs_no_other(nst_command: Command, tmp_path: Path) -> None:
+    done = nst_command(*TINY, "size=32,8", "name=b", "--multirun")
+    assert done.returncode == app.FAILED
+    folder = tmp_path / "outputs" / "b"
+    assert record(folder / "size-32")["status"] == "ok"
+    failed = record(folder / "size-8")
+    assert failed["status"] == "failed"
+    assert "too small" in failed["error"]
+    assert failed["error"] in (folder / "size-8" / "nst.log").read_text()
+    assert (folder / "report.html").exists()
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_typo_stops_a_sweep_before_its_first_job(nst_command: Command, tmp_path: Path) -> None:
+    done = nst_command("optimizer=adam,lbfsg", *TINY, "name=c", "--multirun")
+    assert done.returncode == app.BAD_INPUT
+    assert "adam lbfgs" in done.stderr
+    assert [path.name for path in (tmp_path / "outputs" / "c").iterdir()] == ["multirun.yaml"]
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_signal_ends_the_run_with_its_files_whole(name: str, code: int, tmp_path: Path) -> None:
+    long = ("size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "nst", *long],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: any(tmp_path.glob("outputs/single/*/images/000050.png")), running)
+        running.send_signal(getattr(signal, name))
+        _, errors = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == code
+    assert errors == ""
+    folder = only(tmp_path / "outputs" / "single")
+    found = record(folder)
+    assert (found["status"], found["stop_reason"]) == ("interrupted", name)
+    assert found["evaluations"] == len(rows(folder)) >= 50
+    Image.open(folder / "result.png").load()
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str]]]:
+    """The command line within this process: quicker where many cases are tried."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(app.SweepCallback, "folder", None)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["nst", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            app.main()
+        return stop.value.code, capsys.readouterr().err
+
+    yield run
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()  # Hydra leaves a run's nst.log open until the process ends
+    root.handlers[:], root.level = before
+
+
+BAD = [
+    (["content=none.jpg"], "none.jpg: no such file"),
+    (["style=text.jpg"], "text.jpg: not a picture"),
+    (["content=cut.png"], "cut.png: damaged"),
+    (["size=8"], "at least 16 px"),
+    (["size=-5"], "size must be at least 1, not -5"),
+    (["size=abc"], "size=abc Value 'abc' of type 'str' could not be converted to Integer"),
+    (["seed=1.5"], "could not be converted to Integer"),
+    (["+layers.style.relu9_9=1"], "unknown layer 'relu9_9'; the layers are conv1_1"),
+    (["optimzer=adam"], "'optimzer' not in 'RunConf'; valid keys: budget, content"),
+    (["optimizer.momentum=1"], "valid keys: history_size, line_search_fn, lr"),
+    (["optimizer=sgd"], "Available options in 'optimizer': adam lbfgs"),
+    (["resize=crop"], "expected one of [fit, stretch]"),
+    (["loss.gram=abc"], "expected one of [chw, hw]"),
+    (["budget.evaluations=null"], "at least one of steps, evaluations, seconds, target_loss"),
+    (["budget.seconds=-1"], "budget.seconds must be greater than 0"),
+    (["model.weights=text.jpg"], "text.jpg: unreadable weights"),
+    (["model.weights=none.pth"], "none.pth: no such weights file"),
+    (["device=tpu"], "must be auto, cpu, cuda, cuda:N or mps"),
+    (["init=image"], "init.path must be given"),
+    (["init=image", "init.path=none.png"], "none.png: no such file"),
+    (["content=a=b.jpg"], "cannot parse the override content=a=b.jpg"),
+    (["loss.content_weight=0", "loss.style_weight=0"], "nothing to optimise"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "reason"), BAD, ids=lambda value: str(value)[:40])
+def test_bad_input_is_one_line_and_exit_code_2(
+    command: Callable[..., tuple[int, str]], tmp_path: Path, arguments: list[str], reason: str
+) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    Image.new("RGB", (50, 50), "red").save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:90])
+    given = {argument.partition("=")[0] for argument in arguments}
+    tiny = [argument for argument in TINY if argument.partition("=")[0] not in given]
+    code, errors = command(*tiny, *arguments)
+    assert code == app.BAD_INPUT
+    assert errors.startswith("nst: ")
+    assert errors.count("\n") == 1
+    assert reason in errors
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_no_cuda(command: Callable[..., tuple[int, str]]) -> None:
+    assert command(*TINY, "device=cuda") == (
+        app.BAD_INPUT,
+        "nst: device=cuda: no CUDA device is available here (device=cpu would work)\n",
+    )
+
+
+def test_run_whose_loss_explodes_fails_and_keeps_its_best_picture(
+    command: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    code, errors = command(*TINY, "optimizer.lr=1e30", "budget.evaluations=50", "init=random")
+    assert code == app.FAILED
+    assert "not finite" in errors
+    folder = only(tmp_path / "outputs" / "single")
+    assert record(folder)["status"] == "failed"
+    assert record(folder)["stop_reason"] == "non_finite"
+    Image.open(folder / "result.png").load()
+
+
+def test_bug_in_a_run_is_exit_code_1_and_recorded(
+    command: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr("nst.api.stylize", broken)
+    code, _ = command(*TINY)
+    assert code == app.FAILED
+    assert record(only(tmp_path / "outputs" / "single"))["error"] == "ZeroDivisionError: boom"
+
+
+def test_slug_is_what_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NST_SWEEP_CONSTANTS", json.dumps(["size=64"]))
+    assert app.slug(["optimizer=adam", "init=random", "size=64"]) == "init-random_optimizer-adam"
+    assert app.slug(["size=64"]) == "run"
+    assert app.slug(["optimizer.lr=0.5"]) == "optimizer.lr-0.5"
+
+
+def test_slugs_of_different_jobs_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NST_SWEEP_CONSTANTS", raising=False)
+    values = ["a/x.jpg", "b/x.jpg", "x.jpg", "x-jpg", "x jpg", "/", "..", "é", "y" * 400, "y" * 401]
+    slugs = [app.slug([f"style={value}"]) for value in values]
+    assert len(set(slugs)) == len(slugs)
+    for name in slugs:
+        assert "/" not in name
+        assert len(os.fsencode(name)) < 150
+
+
+def test_help_names_the_groups(nst_command: Command) -> None:
+    shown = nst_command("--help")
+    assert shown.returncode == 0
+    assert "optimizer: adam, lbfgs" in shown.stdout

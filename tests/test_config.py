@@ -1,0 +1,170 @@
+"""Config groups: every option composes, every overlay runs, mistakes are named."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nst import app, build, schema
+from nst.errors import InputError
+
+CONF = app.config_dir()
+GROUPS = ("optimizer", "init", "layers", "loss", "model", "budget", "experiment")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+EXPERIMENTS = [option for group, option in OPTIONS if group == "experiment"]
+
+
+@pytest.fixture(autouse=True)
+def hydra_config() -> Iterator[None]:
+    app.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def config(*overrides: str) -> DictConfig:
+    return compose("config", overrides=list(overrides))
+
+
+def test_public_names() -> None:
+    """Names that people's command lines rely on."""
+    defaults = OmegaConf.to_container(config())
+    assert isinstance(defaults, dict)
+    assert {"content", "style", "size", "resize", "seed", "device", "name"} <= set(defaults)
+    assert {"lr", "betas", "eps"} <= set(config("optimizer=adam").optimizer)
+    lbfgs = config("optimizer=lbfgs").optimizer
+    assert (lbfgs.lr, lbfgs.max_iter, lbfgs.history_size, lbfgs.line_search_fn) == (
+        1,
+        20,
+        100,
+        None,
+    )
+    assert config("optimizer=adam").optimizer.lr == 0.1
+    assert config("init=random").init.std == 1
+    for group, option in [("init", "style"), ("init", "image"), ("layers", "gatys")]:
+        assert (group, option) in OPTIONS
+    loss = config().loss
+    assert (loss.content_weight, loss.style_weight, loss.tv_weight) == (1, 1e6, 0)
+    assert set(config().budget) == {"steps", "evaluations", "seconds", "target_loss"}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
+    extra = ["init.path=x.png"] if option == "image" else []
+    options = schema.validate(config(f"{group}={option}", *extra))
+    assert isinstance(options, schema.RunConf)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_every_experiment_runs_shrunk(experiment: str, optimizer: str, tmp_path: Path) -> None:
+    shrunk = config(
+        f"experiment={experiment}",
+        f"optimizer={optimizer}",
+        "size=32",
+        "budget.evaluations=3",
+        "model.weights=random",
+    )
+    result = build.run(shrunk, tmp_path, {"optimizer": optimizer}, lambda: None)
+    assert (result.status, len(result.losses)) == ("ok", 3)
+
+
+@pytest.mark.parametrize(("optimizer", "steps"), [("adam", 900), ("lbfgs", 200)])
+def test_reference_experiment_is_the_reference(optimizer: str, steps: int) -> None:
+    options = schema.validate(config("experiment=reference", f"optimizer={optimizer}"))
+    assert (options.size, options.resize.value, options.model.pooling.value) == (
+        512,
+        "stretch",
+        "max",
+    )
+    assert vars(options.budget) == {
+        "steps": steps,
+        "evaluations": None,
+        "seconds": None,
+        "target_loss": None,
+    }
+    assert options.layers.content == {"relu4_2": 1}
+    assert options.layers.style == {f"relu{block}_1": 1 for block in range(1, 6)}
+    assert vars(options.loss) == {
+        "content_weight": 1,
+        "style_weight": 1e6,
+        "tv_weight": 0,
+        "gram": schema.Gram.chw,
+    }
+    assert options.optimizer.lr == {"adam": 0.1, "lbfgs": 1}[optimizer]
+
+
+def test_reference_budget_is_undefined_for_other_optimizers(tmp_path: Path) -> None:
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "sgd.yaml").write_text("_target_: torch.optim.SGD\n_partial_: true\n")
+    odd = config(f"hydra.searchpath=[file://{tmp_path}]", "optimizer=sgd", "budget=reference")
+    with pytest.raises(OmegaConfBaseException, match="values for adam, lbfgs, not for SGD"):
+        schema.validate(odd)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "size=0",
+        "seed=-1",
+        "optimizer.lr=0",
+        "optimizer.lr=inf",
+        "optimizer.max_iter=0",
+        "loss.style_weight=-1",
+        "layers.style.relu1_1=-2",
+        "output.image_every=0",
+        "model.seed=-1",
+    ],
+)
+def test_value_out_of_range_names_its_key(override: str) -> None:
+    key = override.partition("=")[0]
+    with pytest.raises(InputError, match=rf"^{key} must be "):
+        schema.validate(config(override))
+
+
+def test_missing_value_is_named() -> None:
+    with pytest.raises(InputError, match=r"^init\.path must be given"):
+        schema.validate(config("init=image"))
+
+
+def test_resolved_config_holds_no_interpolation() -> None:
+    text = build.resolved_yaml(config())
+    assert "${" not in text
+    assert "samples/content.jpg" in text
+
+
+def test_sha256_of_the_config_ignores_the_name_and_nothing_else() -> None:
+    base = build.config_sha256(config("name=a"))
+    assert build.config_sha256(config("name=b", "force=true")) == base
+    assert build.config_sha256(config("name=a", "seed=1")) != base
+    assert build.config_sha256(config("name=a", "optimizer.lr=0.5")) != base
+
+
+def test_optimizer_of_torch_plugs_in(tmp_path: Path) -> None:
+    group = tmp_path / "mine" / "optimizer"
+    group.mkdir(parents=True)
+    (group / "rmsprop.yaml").write_text(
+        "_target_: torch.optim.RMSprop\n_partial_: true\nlr: 0.02\n"
+    )
+    arguments = ["optimizer=rmsprop", "size=32", "budget.evaluations=2", "model.weights=random"]
+    plugged = config(f"hydra.searchpath=[file://{tmp_path / 'mine'}]", *arguments)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert build.run(plugged, folder, {}, lambda: None).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("_target_: nst.nowhere\n_partial_: true\n", "nowhere"),
+        ("lr: 1\n", "_target_ and _partial_"),
+    ],
+)
+def test_bad_plugin_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "bad.yaml").write_text(text)
+    bad = config(f"hydra.searchpath=[file://{tmp_path}]", "optimizer=bad", "model.weights=random")
+    with pytest.raises(InputError, match=rf"^optimizer: .*{reason}"):
+        build.run(bad, tmp_path, {}, lambda: None)
