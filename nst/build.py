@@ -209,8 +209,8 @@ def _hparams(config: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
     assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
     for key, value in values.items():
         if key in ("optimizer", "init", "loss", "model", "budget"):
-            items = {f"{key}.{name}": item for name, item in value.items() if name[0] != "_"}
-            table |= {name: _scalar(item) for name, item in items.items()}
+            given = {n: v for n, v in value.items() if n[0] != "_" and v is not None}
+            table |= {f"{key}.{name}": _scalar(item) for name, item in given.items()}
         elif key in ("content", "style"):
             table[key] = Path(value).stem
         elif key in ("size", "resize", "seed"):

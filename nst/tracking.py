@@ -103,7 +103,7 @@ class TensorBoard(Tracker):
         for name in ("total", "content", "style", "tv"):
             self._scalar(f"loss/{name}", getattr(row, name), row.evaluation)
         for name, value in row.layers.items():
-            self._scalar(f"layer/{name}", value, row.evaluation)
+            self._scalar(f"per_layer/{name}", value, row.evaluation)
         if self._previous and row.seconds > self._previous.seconds:
             count = row.evaluation - self._previous.evaluation
             speed = count / (row.seconds - self._previous.seconds)
@@ -112,18 +112,20 @@ class TensorBoard(Tracker):
 
     def on_image(self, evaluation: int, image: Tensor) -> None:
         """Show one intermediate image."""
-        self._image("image", images.to_unit_tensor(image), evaluation)
+        self._image("image/current", images.to_unit_tensor(image), evaluation)
 
     def on_end(self, result: Result) -> None:
         """Show content, style and result side by side, and the row of the hparams table."""
         if self._inputs is not None:
             panels = [images.to_unit_tensor(image) for image in self._inputs]
             panels.append(images.to_unit_tensor(images.to_tensor(result.picture, _hw(panels[0]))))
-            self._image("content_style_result", _side_by_side(panels), len(result.losses))
+            self._image("image/content_style_result", _side_by_side(panels), len(result.losses))
         if result.best and result.losses:
             final = result.losses[-1]
-            metrics = {f"final/{n}": getattr(final, n) for n in ("total", "content", "style")}
-            metrics |= {"best/total": result.best.total, "seconds": result.seconds}
+            terms = ("total", "content", "style")
+            metrics = {f"summary/final_{name}": getattr(final, name) for name in terms}
+            metrics["summary/best_total"] = result.best.total
+            metrics["summary/seconds"] = result.seconds
             self._hparams_row(metrics, len(result.losses))
 
     def close(self) -> None:

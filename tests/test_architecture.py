@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from support import REPOSITORY
 
 PACKAGE = REPOSITORY / "nst"
 # Everybody may raise an InputError; beyond that, data flows one way.

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import TINY, Command
 from nst import app
+from support import TINY, Command
 
 LINE = {"step", "evaluation", "seconds", "content", "style", "tv", "total", "layers"}
 
@@ -103,14 +103,14 @@ def check_tensorboard(run: Path, lines: list[dict[str, object]], name: str) -> N
     board = events(run)
     scalars = set(board.Tags()["scalars"])
     assert {f"loss/{term}" for term in ("total", "content", "style", "tv")} <= scalars
-    assert {"layer/content/relu4_2", "layer/style/relu5_1"} <= scalars
-    assert {"speed/evaluations_per_second", "final/total", "best/total"} <= scalars
+    assert {"per_layer/content/relu4_2", "per_layer/style/relu5_1"} <= scalars
+    assert {"speed/evaluations_per_second", "summary/final_total", "summary/best_total"} <= scalars
     logged = [(event.step, event.value) for event in board.Scalars("loss/total")]
     assert logged == [
         (line["evaluation"], pytest.approx(line["total"], rel=1e-6)) for line in lines
     ]
-    assert [event.step for event in board.Images("image")] == [1, 3]
-    panels = board.Images("content_style_result")
+    assert [event.step for event in board.Images("image/current")] == [1, 3]
+    panels = board.Images("image/content_style_result")
     assert [event.step for event in panels] == [3]
     assert panels[0].height == 24
     assert panels[0].width > 3 * 24

@@ -1,0 +1,31 @@
+"""Small pictures made from formulas, and names that several test files use."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def xor_picture() -> Image.Image:
+    """120 x 96: pixel (x, y) is (2x, 2y, 2(x xor y)) mod 256."""
+    y, x = np.mgrid[:96, :120]
+    return Image.fromarray((np.stack([2 * x, 2 * y, 2 * (x ^ y)], -1) % 256).astype(np.uint8))
+
+
+def checker_picture(width: int = 100, height: int = 100) -> Image.Image:
+    """(x y, 3 (7x + 3y), 255 ((x//8 + y//8) mod 2)) mod 256."""
+    y, x = np.mgrid[:height, :width]
+    checks = 255 * ((x // 8 + y // 8) % 2)
+    return Image.fromarray(
+        (np.stack([x * y, 3 * (7 * x + 3 * y), checks], -1) % 256).astype(np.uint8)
+    )
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# Arguments that make a run last a second.
+TINY = ("size=32", "budget.evaluations=3", "model.weights=random")

@@ -1,0 +1,69 @@
+"""The README's commands, run as a reader types them, on top of overrides that make them small."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from support import REPOSITORY, TINY, checker_picture, xor_picture
+
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+LINES = [
+    line.partition("  #")[0].strip()
+    for block in BLOCKS
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip() and not line.startswith("#")
+]
+COMMANDS = [line for line in LINES if line.startswith(("python -m nst ", "python -m nst"))]
+
+
+def test_readme_shows_the_three_commands() -> None:
+    assert "python -m nst" in LINES
+    assert "python -m nst optimizer=adam,lbfgs init=random,content --multirun" in LINES
+    assert "tensorboard --logdir outputs" in LINES
+    assert {"./scripts/demo", "./scripts/test"} <= set(LINES)
+
+
+@pytest.mark.parametrize("line", dict.fromkeys(COMMANDS))
+def test_command_works(line: str, tmp_path: Path) -> None:
+    xor_picture().save(tmp_path / "photo.jpg")
+    checker_picture().save(tmp_path / "art.jpg")
+    checker_picture().save(tmp_path / "start.png")
+    words = shlex.split(line)
+    words[0] = sys.executable
+    if words[1:3] == ["-m", "nst"]:
+        # Hydra wants all overrides on one side of its flags.
+        keys = {word.partition("=")[0] for word in words}
+        small = [word for word in TINY if word.partition("=")[0] not in keys]
+        size = [word for word in words if word.startswith("size=")]
+        words = [word for word in words if word not in size]
+        words[3:3] = [*small, *([] if "size=32" in small else ["size=32"])]
+    done = subprocess.run(
+        words, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    if "--help" not in words:
+        results = list(tmp_path.glob("outputs/**/result.png"))
+        assert results
+        for path in results:
+            Image.open(path).load()
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_library_example_works(block: str, tmp_path: Path) -> None:
+    xor_picture().save(tmp_path / "photo.jpg")
+    checker_picture().save(tmp_path / "art.jpg")
+    block = block.replace("size=512", "size=32").replace("evaluations=300", "evaluations=3")
+    subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, timeout=120)
+    assert (tmp_path / "result.png").exists()
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (REPOSITORY / target).exists()
