@@ -107,6 +107,7 @@ def stylize(
     style_weight: float = 1e6,
     tv_weight: float = 0.0,
     gram: GramNormalization = "chw",
+    joint: bool = True,
     weights: str = "auto",
     weights_seed: int = 0,
     pooling: Pooling | None = None,
@@ -135,6 +136,7 @@ def stylize(
         style_weight: factor of the style term.
         tv_weight: factor of the total variation.
         gram: normalisation of the Gram matrices, see `nst.functional.gram`.
+        joint: content and style term share a pass, see `nst.objective.Objective`.
         weights: `auto`, `imagenet`, `random` or a path, see `nst.weights.resolve`.
         weights_seed: of `random` weights.
         pooling: `max` or `avg`; None is `avg` with random weights and `max` with trained ones.
@@ -193,6 +195,7 @@ def stylize(
         style_weight=style_weight,
         tv_weight=tv_weight,
         gram=gram,
+        joint=joint,
     )
     start = Start(
         content_image,

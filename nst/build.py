@@ -78,6 +78,7 @@ def run(
             style_weight=options.loss.style_weight,
             tv_weight=options.loss.tv_weight,
             gram=options.loss.gram.value,
+            joint=options.loss.joint,
             weights=options.model.weights,
             weights_seed=options.model.seed,
             pooling=_POOLINGS[options.model.pooling],

@@ -140,6 +140,7 @@ class LossConf:
     style_weight: float = MISSING
     tv_weight: float = MISSING
     gram: Gram = MISSING
+    joint: bool = MISSING
 
     def __post_init__(self) -> None:
         _at_least("loss.content_weight", self.content_weight, 0)

@@ -186,7 +186,9 @@ class Progress(Tracker):
         self._bar.update()
         self._first = self._first or row
         if row.evaluation - self._first.evaluation == self._SAMPLE:
+            self._bar.clear()  # a log line would otherwise begin behind the bar
             self._estimate(row.seconds - self._first.seconds)
+            self._bar.refresh()
 
     def on_end(self, result: Result) -> None:
         """Close the bar at its end."""

@@ -92,6 +92,7 @@ def test_reference_experiment_is_the_reference(optimizer: str, steps: int) -> No
         "style_weight": 1e6,
         "tv_weight": 0,
         "gram": schema.Gram.chw,
+        "joint": False,
     }
     assert options.optimizer.lr == {"adam": 0.1, "lbfgs": 1}[optimizer]
 
