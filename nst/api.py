@@ -18,7 +18,7 @@ from nst.objective import Objective
 from nst.optimizers import OptimizerFactory
 from nst.trainer import Budget, Row, Sink, Status, Trainer
 from nst.vgg import VGG19, Pooling, check_taps, minimum_side
-from nst.weights import resolve
+from nst.weights import Weights, resolve
 
 GATYS_CONTENT = {"relu4_2": 1.0}
 GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "relu5_1": 1.0}
@@ -68,6 +68,9 @@ class Result:
         error: one line where the run failed.
         steps: optimizer steps.
         seconds: of optimisation.
+        yardstick: unweighted `content` and `style` terms of `picture` over the layers of Gatys et
+            al., whatever the run minimised: comparable between runs whose own losses are not. None
+            where the picture is too small or the weights too short for those layers.
         start: what was known before the first evaluation.
     """
 
@@ -80,6 +83,7 @@ class Result:
     error: str | None
     steps: int
     seconds: float
+    yardstick: dict[str, float] | None
     start: Start
 
 
@@ -233,11 +237,32 @@ def stylize(
         error=outcome.error,
         steps=outcome.steps,
         seconds=outcome.seconds,
+        yardstick=_yardstick(found, pooling, content_image, style_image, outcome.image),
         start=start,
     )
     for sink in sinks:
         sink.on_end(result)
     return result
+
+
+@torch.no_grad()
+def _yardstick(
+    weights: Weights, pooling: Pooling, content: Tensor, style: Tensor, image: Tensor
+) -> dict[str, float] | None:
+    taps = [*GATYS_CONTENT, *GATYS_STYLE]
+    deep_enough = all(tap.replace("relu", "conv") + ".weight" in weights.tensors for tap in taps)
+    sides = (*content.shape[2:], *style.shape[2:])
+    if not deep_enough or min(sides) < minimum_side(taps):
+        return None
+    terms = Objective(
+        VGG19(weights.tensors, taps, pooling).to(content.device),
+        content,
+        style,
+        content_layers=GATYS_CONTENT,
+        style_layers=GATYS_STYLE,
+        style_weight=1.0,
+    )(image)
+    return {"content": terms.content.item(), "style": terms.style.item()}
 
 
 def resolve_device(name: str) -> torch.device:

@@ -111,6 +111,19 @@ def test_checkpoint_and_resume(content_path: Path, style_path: Path, tmp_path: P
     assert [row.evaluation for row in rest.losses] == [5, 6, 7, 8]
 
 
+def test_yardstick_is_the_same_whatever_was_minimised(content_path: Path, style_path: Path) -> None:
+    one = nst.Budget(evaluations=1)
+    given = {"budget": one, "init": nst.inits.random}
+    mine = run(content_path, style_path, **given)
+    gatys = nst.stylize(content_path, style_path, size=32, weights="random", **given)
+    assert mine.losses[0].total != gatys.losses[0].total
+    assert mine.yardstick == pytest.approx(gatys.yardstick, rel=1e-5)
+    assert gatys.yardstick is not None
+    assert gatys.yardstick["content"] == pytest.approx(gatys.losses[0].content, rel=1e-5)
+    assert gatys.yardstick["style"] == pytest.approx(gatys.losses[0].style / 1e6, rel=1e-5)
+    assert run(content_path, style_path, size=14).yardstick is None
+
+
 def test_too_small_a_picture_says_the_minimum(content_path: Path, style_path: Path) -> None:
     with pytest.raises(
         images.ImageError,

@@ -553,6 +553,34 @@ def test_comparable_runs_are_compared_within_a_sweep_over_weights(tmp_path: Path
     assert found.observations[0].verdict == "holds"
 
 
+def test_swept_loss_weights_are_ranked_by_the_fixed_yardstick(tmp_path: Path) -> None:
+    fixed = {"1e4": (2.0, 3e-6), "1e6": (1.0, 1e-6)}  # content and style of the pictures
+    for weight, (content, style) in fixed.items():
+        setting = {"loss.style_weight": weight}
+        measured = {"content": content, "style": style}
+        write_run(tmp_path / f"w{weight}", setting, lambda e: 1 / e, yardstick=measured)
+    report = write_report(tmp_path)
+    best = min(fixed, key=lambda weight: fixed[weight][0] + 1e6 * fixed[weight][1])
+    assert report.findings.best == f"w{best}"
+    assert report.findings.yardstick.startswith("fixed loss")
+    scores = {s.setting.levels["loss.style_weight"]: s.score for s in report.findings.settings}
+    for weight, (content, style) in fixed.items():
+        found = scores[weight]
+        assert found is not None
+        assert found.mean == pytest.approx(content + 1e6 * style)
+    rows = {row["run"]: row for row in read_csv(tmp_path)}
+    assert float(rows["w1e4"]["fixed_style"]) == pytest.approx(3e-6)
+    (warning,) = (text for text in report.findings.warnings if "not comparable" in text)
+    assert "ranked by fixed loss" in warning
+    assert "2.50 times lower" in report.findings.headline
+
+
+def test_runs_without_a_yardstick_are_not_ranked_across_objectives(tmp_path: Path) -> None:
+    for weight in ("1e4", "1e6"):
+        write_run(tmp_path / weight, {"loss.style_weight": weight})
+    assert find(read_sweep(tmp_path)).best is None
+
+
 def test_random_filters_and_unequal_budgets_are_said(tmp_path: Path) -> None:
     weights = {"source": "random", "sha256": SHA, "pooling": "avg"}
     write_run(tmp_path / "a", {"optimizer": "adam"}, weights=weights, evaluations=40)

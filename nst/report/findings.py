@@ -89,7 +89,7 @@ class Findings:
 def find(sweep: Sweep) -> Findings:
     """Compute the findings of ``sweep``."""
     comparability = compare(sweep)
-    yardstick = pick(comparability)
+    yardstick = pick(sweep, comparability)
     settings = settings_of(sweep, yardstick)
     per_run = _run_findings(sweep, comparability)
     per_setting = tuple(_setting_finding(item, per_run) for item in settings)

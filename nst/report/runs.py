@@ -55,7 +55,8 @@ class Run:
     """One run folder, as far as it could be read.
 
     ``status`` is ``ok``, ``failed``, ``interrupted`` or ``missing`` (no readable
-    ``result.json``). ``levels`` gives this run's value of every swept factor.
+    ``result.json``). ``levels`` gives this run's value of every swept factor, ``yardstick`` the
+    unweighted terms of the final image that do not depend on what the run minimised.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Run:
     curve: Curve
     stop_reason: str = ""
     error: str = ""
+    yardstick: Mapping[str, float] = field(default_factory=dict)
     final: Losses | None = None
     best: Losses | None = None
     steps: int | None = None

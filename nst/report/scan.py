@@ -103,6 +103,7 @@ def _read_run(folder: Path) -> Run:
         curve=read_curve(folder / "losses.jsonl"),
         stop_reason=_text(result.get("stop_reason")),
         error=_text(result.get("error")) or problem,
+        yardstick={k: _number(v) for k, v in _mapping(result.get("yardstick")).items()},
         final=_losses(result.get("final")),
         best=_losses(result.get("best")),
         steps=_optional(result.get("steps"), int),

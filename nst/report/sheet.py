@@ -201,7 +201,7 @@ def _draw_run(
     sheet.tile(box, picture, words + reason, best)
     if picture is None and run.final is None:
         return
-    caption = f"{'lowest ' if best else ''}total {_total(run)}"
+    caption = f"{'best: ' if best else ''}total {_total(run)}"
     note = text.seconds(run.seconds) + (f", {run.status}" if run.status != "ok" else "")
     x, y, line = box.left + box.width / 2, box.top + box.height + 0.13, LINE * plan.small
     sheet.write(x, y, fit(caption, box.width, plan.small), plan.small, bold=best)

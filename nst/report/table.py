@@ -48,6 +48,8 @@ def _row(run: Run, finding: RunFinding, sweep: Sweep, layers: Sequence[str]) -> 
         "final_total": final.total if final else None,
         "best_total": best.total if best else None,
         "best_evaluation": best.evaluation if best else None,
+        "fixed_content": run.yardstick.get("content"),
+        "fixed_style": run.yardstick.get("style"),
         **{name: final.layers.get(name) if final else None for name in layers},
         "evaluations": run.evaluations,
         "steps": run.steps,

@@ -10,6 +10,9 @@ from nst.report.runs import Run, Sweep
 
 Aspect = Callable[[Run], str]
 
+STYLE_WEIGHT = 1e6  # the reference's, with a content weight of 1
+OBJECTIVE = ("layers", "loss weights")  # aspects that the fixed yardstick does not depend on
+
 
 @dataclass(frozen=True)
 class Yardstick:
@@ -28,22 +31,33 @@ class Yardstick:
 class Comparability:
     """How far the totals of a sweep's runs are one measure.
 
-    ``groups`` numbers the runs by the objective they minimised; ``differing`` names what
+    ``groups`` numbers the runs by the objective they minimised; ``measured`` by what the fixed
+    yardstick depends on, which leaves out the layers and loss weights; ``differing`` names what
     differs between the objectives, with the values found.
     """
 
     groups: Mapping[str, int]
+    measured: Mapping[str, int]
     differing: Mapping[str, tuple[str, ...]]
 
 
-def pick(comparability: Comparability) -> Yardstick:
-    """Return the yardstick of the report: each run's own final total loss.
+def pick(sweep: Sweep, comparability: Comparability) -> Yardstick:
+    """Return the yardstick of the report.
 
-    A fixed yardstick (a measure recorded in every ``result.json``, the same whatever the
-    run minimised) is chosen here: its ``score`` reads that measure, its ``groups`` put all
-    runs that hold it in one group, and every ranking follows.
+    It is each run's own final total loss where all minimised the same objective. Where layers
+    or loss weights were swept, it is the fixed measure that every run records of its picture,
+    whatever it minimised; a run that lacks it has no score then.
     """
-    return Yardstick("total loss", final_total, comparability.groups)
+    objectives = len(set(comparability.groups.values()))
+    if objectives == len(set(comparability.measured.values())):
+        return Yardstick("total loss", final_total, comparability.groups)
+    if not any(fixed_total(run) is not None for run in sweep.runs):
+        return Yardstick("total loss", final_total, comparability.groups)
+    return Yardstick(
+        "fixed loss (content plus 1e6 style over the layers of Gatys et al.)",
+        fixed_total,
+        comparability.measured,
+    )
 
 
 def final_total(run: Run) -> float | None:
@@ -51,18 +65,30 @@ def final_total(run: Run) -> float | None:
     return run.final.total if run.ok and run.final is not None else None
 
 
+def fixed_total(run: Run) -> float | None:
+    """Return the total of the reference's objective for the picture of a finished run."""
+    if not run.ok or not {"content", "style"} <= set(run.yardstick):
+        return None
+    return run.yardstick["content"] + STYLE_WEIGHT * run.yardstick["style"]
+
+
 def compare(sweep: Sweep) -> Comparability:
     """Group the runs by everything their total depends on besides the image."""
     columns = {name: _column(sweep, aspect) for name, aspect in ASPECTS.items()}
-    keys = list(zip(*columns.values(), strict=True))
-    order = list(dict.fromkeys(keys))
-    groups = {run.name: order.index(key) for run, key in zip(sweep.runs, keys, strict=True)}
+    fixed = {name: column for name, column in columns.items() if name not in OBJECTIVE}
     differing = {
         name: tuple(dict.fromkeys(column))
         for name, column in columns.items()
         if len(set(column)) > 1
     }
-    return Comparability(groups, differing)
+    return Comparability(_numbered(sweep, columns), _numbered(sweep, fixed), differing)
+
+
+def _numbered(sweep: Sweep, columns: Mapping[str, list[str]]) -> dict[str, int]:
+    """Number the runs by their values in all columns, in order of appearance."""
+    keys = list(zip(*columns.values(), strict=True))
+    order = list(dict.fromkeys(keys))
+    return {run.name: order.index(key) for run, key in zip(sweep.runs, keys, strict=True)}
 
 
 def _column(sweep: Sweep, aspect: Aspect) -> list[str]:
