@@ -256,7 +256,7 @@ def twins(
 
 @pytest.mark.parametrize(
     ("optimizer", "init", "evaluations"),
-    [("lbfgs", "random", 60), ("lbfgs", "content", 60), ("adam", "random", 30)],
+    [("lbfgs", "random", 60), ("lbfgs", "content", 60), ("adam", "random", 15)],
 )
 def test_float64_twins(
     golden_network: Network, optimizer: Literal["adam", "lbfgs"], init: str, evaluations: int
@@ -264,7 +264,7 @@ def test_float64_twins(
     loop_rows, rows = twins(
         golden_network,
         golden_pictures(),
-        (48, 48),  # not 64, for the time
+        (32, 32),  # not 64, for the time
         optimizer=optimizer,
         init=init,
         seed=0,
@@ -281,8 +281,8 @@ def test_float64_twins(
 @pytest.mark.parametrize(
     ("network", "size", "optimizer", "init", "seed", "evaluations"),
     [
-        ("golden_network", (80, 80), "adam", "content", 1, 5),
-        ("calibrated_network", (32, 80), "lbfgs", "random", 2, 20),
+        ("golden_network", (40, 40), "adam", "content", 1, 5),
+        ("calibrated_network", (32, 48), "lbfgs", "random", 2, 20),
         ("calibrated_network", (64, 64), "adam", "random", 3, 5),
     ],
 )
