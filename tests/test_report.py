@@ -780,3 +780,19 @@ def test_levels_sort_as_numbers_where_they_are_numbers() -> None:
 )  # fmt: skip
 def test_numbers_are_short(value: float | None, written: str) -> None:
     assert text.number(value) == written
+
+
+def test_one_great_jump_is_less_stable_than_many_small_rises(tmp_path: Path) -> None:
+    shapes: dict[str, Total] = {
+        "content": lambda e: 10 / e * (1.2 if e % 4 == 0 else 1.0),
+        "random": lambda e: 80 / e * (50.0 if e == 9 else 1.0),
+    }
+    for init, shape in shapes.items():
+        setting = {"optimizer": "lbfgs", "init": init}
+        write_run(tmp_path / init, setting, shape)
+    stable = find(read_sweep(tmp_path)).observations[1]
+    assert "more stable" in stable.claim
+    assert stable.verdict == "holds"
+    (figures,) = stable.numbers.values()
+    assert figures["first_raised"] > figures["second_raised"]
+    assert figures["first_jump"] < 2 < figures["second_jump"]
