@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from nst.errors import InputError
 from nst.functional import GramNormalization
 from nst.images import ImageError, Picture, Resize
 from nst.inits import Canvas, Init
-from nst.objective import Objective
+from nst.objective import Objective, balance
 from nst.optimizers import OptimizerFactory
 from nst.trainer import Budget, Row, Sink, Status, Trainer
 from nst.vgg import VGG19, Pooling, check_taps, minimum_side
@@ -69,8 +70,9 @@ class Result:
         steps: optimizer steps.
         seconds: of optimisation.
         yardstick: unweighted `content` and `style` terms of `picture` over the layers of Gatys et
-            al., whatever the run minimised: comparable between runs whose own losses are not. None
-            where the picture is too small or the weights too short for those layers.
+            al., whatever the run minimised: comparable between runs whose own losses are not; and
+            their `balance`, see `nst.objective.balance`. None where the picture is too small or
+            the weights too short for those layers.
         start: what was known before the first evaluation.
     """
 
@@ -254,15 +256,21 @@ def _yardstick(
     sides = (*content.shape[2:], *style.shape[2:])
     if not deep_enough or min(sides) < minimum_side(taps):
         return None
-    terms = Objective(
+    objective = Objective(
         VGG19(weights.tensors, taps, pooling).to(content.device),
         content,
         style,
         content_layers=GATYS_CONTENT,
         style_layers=GATYS_STYLE,
         style_weight=1.0,
-    )(image)
-    return {"content": terms.content.item(), "style": terms.style.item()}
+    )
+    terms = objective(image)
+    resized = F.interpolate(style, content.shape[2:], mode="bilinear", antialias=True)
+    return {
+        "content": terms.content.item(),
+        "style": terms.style.item(),
+        "balance": balance(terms, objective(content), objective(resized)),
+    }
 
 
 def resolve_device(name: str) -> torch.device:

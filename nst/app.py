@@ -18,8 +18,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -119,13 +121,13 @@ class SweepCallback(Callback):
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
 def _task(config: DictConfig) -> float:
-    """One run; returns its lowest total loss, or infinity where it failed."""
+    """One run; returns its metric for a search to minimise, infinity where it failed."""
     context = HydraConfig.get()
     folder = Path(context.runtime.output_dir)
     alone = context.mode == RunMode.RUN
     if not alone and not config.force and build.is_done(folder, config):
         log.info("%s: already done, left as it is (force=true runs it again)", folder)
-        return _metric(folder)
+        return _metric(folder, config)
     choices = {k: v for k, v in context.runtime.choices.items() if v and not k.startswith("hydra")}
     try:
         with _signals() as requested:
@@ -155,7 +157,7 @@ def _task(config: DictConfig) -> float:
         sys.exit(_EXIT_CODES[result.stop_reason])
     if alone:
         log.info("Losses and images: tensorboard --logdir outputs")
-    return _metric(folder)
+    return _metric(folder, config)
 
 
 def _failed(folder: Path, config: DictConfig, reason: str, code: int, alone: bool) -> float:
@@ -171,9 +173,12 @@ def _no_metric(code: int, alone: bool) -> float:
     return float("inf")
 
 
-def _metric(folder: Path) -> float:
+def _metric(folder: Path, config: DictConfig) -> float:
     record = json.loads((folder / "result.json").read_bytes())
-    return float(record["best"]["total"])
+    if config.metric == schema.Metric.total:
+        return float(record["best"]["total"])
+    # Too small a picture has none.
+    return float(record["yardstick"]["balance"]) if record["yardstick"] else float("inf")
 
 
 @contextmanager
@@ -211,6 +216,19 @@ def _finish_sweep(folder: Path) -> int:
     print(f"Report: {folder / 'report.html'}")
     print("Losses and images: tensorboard --logdir outputs")
     return 0 if all(run.status == "ok" for run in made.runs) else FAILED
+
+
+def _launcher_gave_up(error: Exception) -> int:
+    """Say in one line why a launcher or sweeper ended the sweep, return the exit code."""
+    absent = re.search(r"Unknown plugin class.*hydra_plugins\.hydra_([a-z]+)_([a-z]+)", str(error))
+    if absent:
+        extra, kind = absent.groups()
+        print(f"nst: the {extra} {kind} is an extra: pip install 'nst[{extra}]'", file=sys.stderr)
+        return BAD_INPUT
+    reason = next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__
+    again = "the same command with the same name= runs what is missing"
+    print(f"nst: the sweep ended early: {reason} ({again})", file=sys.stderr)
+    return FAILED
 
 
 def _one_line(error: Exception) -> str:
@@ -251,12 +269,33 @@ def register() -> None:
     OmegaConf.register_new_resolver("nst.by_optimizer", _by_optimizer, replace=True)
 
 
+# On import rather than in main(): a process of a launcher imports this module to find the task, and
+# then evaluates the name of the job's folder.
+register()
+
+
+def _prefer_presets() -> None:
+    """Let the presets in `conf/hydra/` have the names of the plugins' own configs.
+
+    Hydra takes a file over a plugin's config of the same name, but then merges the two with a
+    deprecation warning, or refuses to. So a plugin's config moves to the group `plugin` below its
+    own, from where the preset inherits it.
+    """
+    Plugins.instance()  # loads the plugins, which thereby store their configs
+    store = ConfigStore.instance()
+    for preset in (config_dir() / "hydra").glob("*/*.yaml"):
+        group = preset.parent.name
+        found = store.repo["hydra"][group].pop(preset.name, None)
+        if found:
+            store.store(preset.stem, found.node, f"hydra/{group}/plugin", provider=found.provider)
+
+
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Otherwise Hydra prints several lines of its own and exits with 1 whatever the cause.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    register()
+    _prefer_presets()
     code: int | str | None = 0
     try:
         _task()
@@ -269,7 +308,12 @@ def main() -> NoReturn:
             raise
         print(f"nst: {_one_line(error)}", file=sys.stderr)
         code = BAD_INPUT
+    except Exception as error:
+        if show_traceback or SweepCallback.folder is None:
+            raise
+        code = _launcher_gave_up(error)
     folder = SweepCallback.folder
-    if folder is not None and folder.is_dir() and code != BAD_INPUT:
-        code = _finish_sweep(folder) or code
+    if folder is not None and code != BAD_INPUT and any(folder.glob("*/.hydra")):
+        outcome = _finish_sweep(folder)
+        code = code or outcome  # what ended the sweep early tells more
     sys.exit(code)

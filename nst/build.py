@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 import nst
 from nst import api, images, schema, tracking
 from nst.errors import InputError
-from nst.files import atomic_write
+from nst.files import atomic_write, hold
 from nst.trainer import Budget, Row
 from nst.vgg import Pooling
 
@@ -30,7 +30,7 @@ _POOLINGS: dict[schema.Pooling, Pooling | None] = {
     schema.Pooling.avg: "avg",
 }
 # Keys that name or repeat a run but change nothing in it.
-_OUTSIDE = ("name", "force")
+_OUTSIDE = ("name", "force", "metric")
 
 
 def run(
@@ -55,44 +55,46 @@ def run(
     budget = Budget(**asdict(options.budget))
     optimizer = _instantiate("optimizer", options.optimizer)
     init = _instantiate("init", options.init)
-    _set_aside(folder)
-    with ExitStack() as stack:
-        sinks: list[tracking.Tracker] = [
-            tracking.JsonLines(folder / "losses.jsonl"),
-            tracking.ImageFolder(folder / "images"),
-            tracking.TensorBoard(folder, resolved_yaml(config), _hparams(config, choices)),
-            tracking.Progress(),
-        ]
-        for sink in sinks:
-            stack.callback(sink.close)
-        result = api.stylize(
-            options.content,
-            options.style,
-            size=options.size,
-            resize=options.resize.value,
-            optimizer=optimizer,
-            init=init,
-            content_layers=options.layers.content,
-            style_layers=options.layers.style,
-            content_weight=options.loss.content_weight,
-            style_weight=options.loss.style_weight,
-            tv_weight=options.loss.tv_weight,
-            gram=options.loss.gram.value,
-            joint=options.loss.joint,
-            weights=options.model.weights,
-            weights_seed=options.model.seed,
-            pooling=_POOLINGS[options.model.pooling],
-            budget=budget,
-            seed=options.seed,
-            device=options.device,
-            sinks=sinks,
-            image_every=options.output.image_every,
-            checkpoint=folder / "checkpoint.pt",
-            checkpoint_every=options.output.checkpoint_every,
-            stop_requested=stop_requested,
-        )
-    images.save(result.picture, folder / "result.png")
-    write_result(folder, config, _summary(result, options.seed))
+    # A launcher's jobs may outlive a sweep that was killed, and the same sweep be started anew.
+    with hold(folder):
+        _set_aside(folder)
+        with ExitStack() as stack:
+            sinks: list[tracking.Tracker] = [
+                tracking.JsonLines(folder / "losses.jsonl"),
+                tracking.ImageFolder(folder / "images"),
+                tracking.TensorBoard(folder, resolved_yaml(config), _hparams(config, choices)),
+                tracking.Progress(),
+            ]
+            for sink in sinks:
+                stack.callback(sink.close)
+            result = api.stylize(
+                options.content,
+                options.style,
+                size=options.size,
+                resize=options.resize.value,
+                optimizer=optimizer,
+                init=init,
+                content_layers=options.layers.content,
+                style_layers=options.layers.style,
+                content_weight=options.loss.content_weight,
+                style_weight=options.loss.style_weight,
+                tv_weight=options.loss.tv_weight,
+                gram=options.loss.gram.value,
+                joint=options.loss.joint,
+                weights=options.model.weights,
+                weights_seed=options.model.seed,
+                pooling=_POOLINGS[options.model.pooling],
+                budget=budget,
+                seed=options.seed,
+                device=options.device,
+                sinks=sinks,
+                image_every=options.output.image_every,
+                checkpoint=folder / "checkpoint.pt",
+                checkpoint_every=options.output.checkpoint_every,
+                stop_requested=stop_requested,
+            )
+        images.save(result.picture, folder / "result.png")
+        write_result(folder, config, _summary(result, options.seed))
     return result
 
 
@@ -182,6 +184,7 @@ def _summary(result: api.Result, seed: int) -> dict[str, Any]:
         "error": result.error,
         "final": _row(result.losses[-1] if result.losses else None),
         "best": _row(result.best),
+        "yardstick": result.yardstick,
         "steps": result.steps,
         "evaluations": evaluations,
         "seconds": result.seconds,

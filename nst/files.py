@@ -1,8 +1,17 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, in folders that one process at a time works in."""
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from nst.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -27,6 +36,33 @@ def atomic_write(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes that hold the same folder out until the end of the `with` block.
+
+    The system lets go when the process ends, however it ends, and no file is left. Where folders
+    cannot be locked (some network file systems, Windows) this does nothing.
+
+    Raises:
+        InputError: another process holds the folder.
+        OSError: the folder cannot be opened.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{folder}: another process is at work in this folder") from error
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,6 +10,7 @@ with the features F_l of the tapped layers, their Gram matrices G_l and the laye
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -115,3 +116,24 @@ class Objective:
         # vector, which a channels_last gradient does not allow.
         features: dict[str, Tensor] = self.network(image.to(memory_format=self._layout))
         return features
+
+
+def balance(image: Terms, content: Terms, style: Terms) -> float:
+    """How far an image is from both pictures at once; the terms' weights have no part in it.
+
+    The image's content terms as shares of the style picture's, averaged over the layers, plus its
+    style terms as shares of the content picture's. Either picture itself gets 1; an image with the
+    content of the one and the style of the other would get 0.
+
+    Args:
+        image: the image's terms.
+        content: those of the content picture under the same objective.
+        style: those of the style picture in the content picture's size.
+    """
+    shares: dict[str, list[float]] = {}
+    for name, term in image.layers.items():
+        kind = name.partition("/")[0]
+        scale = (style if kind == "content" else content).layers[name]
+        if scale > 0:  # otherwise the pictures are the same there
+            shares.setdefault(kind, []).append(float(term / scale))
+    return sum(map(fmean, shares.values()))

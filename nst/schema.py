@@ -38,6 +38,13 @@ class Pooling(Enum):
     avg = "avg"
 
 
+class Metric(Enum):
+    """What a run returns for a search to minimise, see `nst.objective.balance`."""
+
+    balance = "balance"
+    total = "total"
+
+
 class LineSearch(Enum):
     """Line search of L-BFGS."""
 
@@ -195,6 +202,7 @@ class RunConf:
     device: str = MISSING
     name: str = MISSING
     force: bool = MISSING
+    metric: Metric = MISSING
     optimizer: Any = MISSING
     init: Any = MISSING
     layers: LayersConf = MISSING

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nst.objective import Objective
+from nst.objective import Objective, balance
 from nst.vgg import VGG19
 from nst.weights import Weights
 
@@ -106,3 +106,32 @@ def test_targets_are_computed_once_and_an_evaluation_is_one_forward_and_one_back
     for _ in range(3):
         objective(image).total.backward()
     assert len(calls) == 2 + 3
+
+
+def test_balance_is_1_for_either_picture_and_knows_no_weights(network: VGG19, pictures) -> None:
+    content, _, image = pictures
+    style = image.roll(5, 3) ** 2  # of the content picture's size
+
+    def balances(**weights: float) -> list[float]:
+        objective = Objective(
+            network, content, style, content_layers=CONTENT, style_layers=STYLE, **weights
+        )
+        ends = objective(content), objective(style)
+        return [balance(objective(tensor), *ends) for tensor in (content, style, image)]
+
+    first, second, other = balances()
+    assert (first, second) == pytest.approx((1, 1))
+    mine, theirs, texture = network(image), network(content), network(style)
+    share = F.mse_loss(mine["relu2_2"], theirs["relu2_2"])
+    share /= F.mse_loss(texture["relu2_2"], theirs["relu2_2"])
+    for tap in STYLE:
+        grams = [gram(each[tap]) for each in (mine, theirs, texture)]
+        share += F.mse_loss(grams[0], grams[2]) / F.mse_loss(grams[1], grams[2]) / len(STYLE)
+    assert other == pytest.approx(float(share))
+    assert balances(content_weight=0.1, style_weight=3.0, tv_weight=2.0) == [first, second, other]
+
+
+def test_balance_of_two_equal_pictures_is_0(network: VGG19, pictures) -> None:
+    content, _, image = pictures
+    objective = Objective(network, content, content, content_layers=CONTENT, style_layers=STYLE)
+    assert balance(objective(image), objective(content), objective(content)) == 0
