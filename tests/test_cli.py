@@ -192,7 +192,7 @@ def command(
     """The command line within this process: quicker where many cases are tried."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(app.SweepCallback, "folder", None)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which also takes back what main() sets
     root = logging.getLogger()
     before = (root.handlers[:], root.level)
 
