@@ -225,7 +225,8 @@ def _launcher_gave_up(error: Exception) -> int:
         extra, kind = absent.groups()
         print(f"nst: the {extra} {kind} is an extra: pip install 'nst[{extra}]'", file=sys.stderr)
         return BAD_INPUT
-    reason = next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__
+    # submitit's sentences are two lines long, joblib's is one and an empty one.
+    reason = " ".join(str(error).splitlines()[:2]).strip(" .") or type(error).__name__
     again = "the same command with the same name= runs what is missing"
     print(f"nst: the sweep ended early: {reason} ({again})", file=sys.stderr)
     return FAILED
