@@ -14,6 +14,18 @@ from nst import inits
 from nst.api import Result, stylize
 from nst.errors import InputError
 from nst.optimizers import adam, lbfgs
-from nst.trainer import Budget, Row
+from nst.parametrizations import fourier, pixel
+from nst.records import Budget, Row
 
-__all__ = ["Budget", "InputError", "Result", "Row", "adam", "inits", "lbfgs", "stylize"]
+__all__ = [
+    "Budget",
+    "InputError",
+    "Result",
+    "Row",
+    "adam",
+    "fourier",
+    "inits",
+    "lbfgs",
+    "pixel",
+    "stylize",
+]

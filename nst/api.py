@@ -1,28 +1,31 @@
 """A whole run as one library call, without Hydra and without files."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from nst import images, inits, optimizers
+from nst import identity, images, inits, optimizers, parametrizations
+from nst.devices import deterministic as deterministic_algorithms
+from nst.devices import device_name, resolve_device, tf32
 from nst.errors import InputError
 from nst.functional import GramNormalization
-from nst.images import ImageError, Picture, Resize
+from nst.guard import Guard
+from nst.images import Alpha, ImageError, Picture, Resize
 from nst.inits import Canvas, Init
-from nst.objective import Objective, balance
+from nst.memory import explained
+from nst.objective import Objective, Precision
 from nst.optimizers import OptimizerFactory
-from nst.trainer import Budget, Row, Sink, Status, Trainer
+from nst.parametrizations import Parametrization
+from nst.records import Budget, Recovery, Row, Sink, Status
+from nst.trainer import Trainer
 from nst.vgg import VGG19, Pooling, check_taps, minimum_side
-from nst.weights import Weights, resolve
-
-GATYS_CONTENT = {"relu4_2": 1.0}
-GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "relu5_1": 1.0}
+from nst.weights import resolve
+from nst.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,11 @@ class Start:
         style: the style image likewise.
         budget: when the run stops.
         device: name of the device.
-        weights: `imagenet`, `random` or `file`.
+        weights: `imagenet`, `embedded`, `random` or `file`.
         weights_sha256: of the weights, see `nst.weights.Weights`.
         weights_detail: path or seed.
         pooling: `max` or `avg`.
+        rows: of the evaluations before a resumption; empty in a run that begins.
     """
 
     content: Tensor
@@ -48,6 +52,7 @@ class Start:
     weights_sha256: str
     weights_detail: str
     pooling: Pooling
+    rows: Sequence[Row] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,12 +65,14 @@ class Result:
     """A finished run.
 
     Attributes:
-        picture: the image with the lowest total loss that was measured, 8-bit sRGB.
+        picture: the image with the lowest total loss that was measured, 8-bit sRGB; RGBA where
+            the content picture's transparency was kept.
         last_picture: the image at the end; with `steps` used up it is one update past the last row.
-        losses: one row per evaluation.
+        losses: one row per evaluation, those before a resumption too.
+        recoveries: see `nst.guard`.
         best: the row that measured `picture`; None if no loss was finite.
         status: `ok`, `failed` or `interrupted`.
-        stop_reason: see `nst.trainer.Outcome`.
+        stop_reason: see `nst.records.Outcome`.
         error: one line where the run failed.
         steps: optimizer steps.
         seconds: of optimisation.
@@ -79,6 +86,7 @@ class Result:
     picture: Image.Image
     last_picture: Image.Image
     losses: list[Row]
+    recoveries: Sequence[Recovery]
     best: Row | None
     status: Status
     stop_reason: str
@@ -105,8 +113,10 @@ def stylize(
     *,
     size: int | None = None,
     resize: Resize = "fit",
+    alpha: Alpha = "keep",
     optimizer: OptimizerFactory = optimizers.lbfgs,
     init: Init = inits.content,
+    parametrization: Parametrization = parametrizations.pixel,
     content_layers: Mapping[str, float] = GATYS_CONTENT,
     style_layers: Mapping[str, float] = GATYS_STYLE,
     content_weight: float = 1.0,
@@ -114,16 +124,20 @@ def stylize(
     tv_weight: float = 0.0,
     gram: GramNormalization = "chw",
     joint: bool = True,
+    precision: Precision = "fp32",
     weights: str = "auto",
     weights_seed: int = 0,
     pooling: Pooling | None = None,
     budget: Budget | None = None,
+    guard: Guard | None = None,
     seed: int = 0,
     device: str = "auto",
+    deterministic: bool = False,
     sinks: Sequence[RunSink] = (),
     image_every: int | None = None,
     checkpoint: str | Path | None = None,
-    checkpoint_every: int = 100,
+    checkpoint_every: int | None = None,
+    checkpoint_seconds: float | None = 60.0,
     resume: str | Path | None = None,
     stop_requested: Callable[[], str | None] = lambda: None,
 ) -> Result:
@@ -134,30 +148,38 @@ def stylize(
         style: likewise.
         size: longest side in px; None is 512 on a GPU and 256 on a CPU.
         resize: `fit` keeps the aspect, `stretch` makes both pictures `size` x `size`.
+        alpha: `keep` gives the result the transparency of the content picture, where it has any;
+            `drop` leaves it on white, as the network sees both pictures.
         optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`.
         init: makes the starting image, such as `nst.inits.random`.
+        parametrization: what the optimizer turns, such as `nst.fourier`.
         content_layers: tap to weight within the content term.
         style_layers: tap to weight within the style term.
         content_weight: factor of the content term.
         style_weight: factor of the style term.
         tv_weight: factor of the total variation.
         gram: normalisation of the Gram matrices, see `nst.functional.gram`.
+        precision: of the network, see `nst.objective.Objective`.
         joint: content and style term share a pass, see `nst.objective.Objective`.
-        weights: `auto`, `imagenet`, `random` or a path, see `nst.weights.resolve`.
+        weights: `auto`, `imagenet`, `embedded`, `random` or a path, see `nst.weights.resolve`.
         weights_seed: of `random` weights.
         pooling: `max` or `avg`; None is `avg` with random weights and `max` with trained ones.
         budget: when to stop; None is 200 evaluations.
+        guard: what to do about bad numbers; None stops at a loss that is not finite.
         seed: of the noise of `nst.inits.random`.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
+        deterministic: let torch use only algorithms that always give the same bits.
         sinks: get every row and image, see `nst.tracking`.
         image_every: evaluations between the images for the sinks.
         checkpoint: file for the run's state; None writes none.
-        checkpoint_every: evaluations between checkpoints.
-        resume: a checkpoint of the same run to go on from.
+        checkpoint_every: evaluations between checkpoints; None is no such limit.
+        checkpoint_seconds: seconds of optimisation between checkpoints; None is no such limit.
+        resume: a checkpoint of the same run to go on from, to the same bits.
         stop_requested: asked once per evaluation; a reason ends the run as `interrupted`.
 
     Raises:
         nst.errors.InputError: something given cannot be used; the message says what and why.
+        nst.memory.OutOfMemory: the picture is too large; the message says what size would fit.
     """
     budget = budget or Budget(evaluations=200)
     content_layers = {tap: weight for tap, weight in content_layers.items() if weight}
@@ -169,7 +191,7 @@ def stylize(
     where = resolve_device(device)
     size = size or (256 if where.type == "cpu" else 512)
 
-    def prepare(picture: Picture, name: str) -> Tensor:
+    def checked(picture: Picture, name: str) -> Image.Image:
         loaded = images.load(picture)
         height, width = images.target_size(loaded, size, resize)
         if min(height, width) < minimum_side(taps):
@@ -178,126 +200,108 @@ def stylize(
                 f"{shown}: {width} x {height} px at size={size} is too small: the layer {taps[-1]} "
                 f"needs at least {minimum_side(taps)} px on the shorter side"
             )
-        return images.to_tensor(loaded, size, resize).to(where)
+        return loaded
 
-    content_image, style_image = prepare(content, "content"), prepare(style, "style")
-    shape = (content_image.shape[2], content_image.shape[3])
-    canvas = Canvas(
-        content_image,
-        style_image,
-        seed,
-        load=lambda path: images.to_tensor(images.load(path), shape).to(where),
-    )
-    beginning = init(canvas)
-    found = resolve(weights, weights_seed)
-    pooling = pooling or ("avg" if found.source == "random" else "max")
-    objective = Objective(
-        VGG19(found.tensors, taps, pooling).to(where),
-        content_image,
-        style_image,
-        content_layers=content_layers,
-        style_layers=style_layers,
-        content_weight=content_weight,
-        style_weight=style_weight,
-        tv_weight=tv_weight,
-        gram=gram,
-        joint=joint,
-    )
-    start = Start(
-        content_image,
-        style_image,
-        budget,
-        _device_name(where),
-        found.source,
-        found.sha256,
-        found.detail,
-        pooling,
-    )
-    trainer = Trainer(
-        objective,
-        beginning,
-        optimizer,
-        budget,
-        sinks=sinks,
-        image_every=image_every,
-        checkpoint_path=Path(checkpoint) if checkpoint else None,
-        checkpoint_every=checkpoint_every,
-        stop_requested=stop_requested,
-    )
-    if resume:
-        trainer.restore(Path(resume))
-    for sink in sinks:
-        sink.on_start(start)
-    outcome = trainer.run()
-    result = Result(
-        picture=images.to_picture(outcome.image),
-        last_picture=images.to_picture(outcome.last_image),
-        losses=outcome.rows,
-        best=outcome.best,
-        status=outcome.status,
-        stop_reason=outcome.stop_reason,
-        error=outcome.error,
-        steps=outcome.steps,
-        seconds=outcome.seconds,
-        yardstick=_yardstick(found, pooling, content_image, style_image, outcome.image),
-        start=start,
-    )
-    for sink in sinks:
-        sink.on_end(result)
+    content_picture, style_picture = checked(content, "content"), checked(style, "style")
+    # Read now: the file may be gone when the run is done.
+    transparency = images.transparency(content) if alpha == "keep" else None
+    shape = images.target_size(content_picture, size, resize)
+    with ExitStack() as settings:
+        settings.enter_context(deterministic_algorithms(deterministic))
+        settings.enter_context(tf32(precision == "tf32"))
+        settings.enter_context(explained(where, *shape))
+        content_image = images.to_tensor(content_picture, size, resize).to(where)
+        style_image = images.to_tensor(style_picture, size, resize).to(where)
+        canvas = Canvas(
+            content_image,
+            style_image,
+            seed,
+            load=lambda path: images.to_tensor(images.load(path), shape).to(where),
+        )
+        beginning = init(canvas)
+        found = resolve(weights, weights_seed)
+        pooling = pooling or ("avg" if found.source == "random" else "max")
+        objective = Objective(
+            VGG19(found.tensors, taps, pooling).to(where),
+            content_image,
+            style_image,
+            content_layers=content_layers,
+            style_layers=style_layers,
+            content_weight=content_weight,
+            style_weight=style_weight,
+            tv_weight=tv_weight,
+            gram=gram,
+            precision=precision,
+            joint=joint,
+        )
+        trainer = Trainer(
+            objective,
+            beginning,
+            optimizer,
+            budget,
+            parametrization,
+            guard=guard or Guard(),
+            sinks=sinks,
+            image_every=image_every,
+            checkpoint_path=Path(checkpoint) if checkpoint else None,
+            checkpoint_every=checkpoint_every,
+            checkpoint_seconds=checkpoint_seconds,
+            stop_requested=stop_requested,
+        )
+        trainer.identity = identity.describe(
+            {
+                "content picture": content_image,
+                "style picture": style_image,
+                "starting image": beginning,
+                "weights": found.sha256,
+                "pooling": pooling,
+                "content_layers": content_layers,
+                "style_layers": style_layers,
+                "content_weight": content_weight,
+                "style_weight": style_weight,
+                "tv_weight": tv_weight,
+                "gram": gram,
+                "joint": joint,
+                "precision": precision,
+                "parametrization": identity.call(parametrization),
+                "deterministic": deterministic,
+                "optimizer": type(trainer.optimizer).__name__,
+                **{f"optimizer.{key}": value for key, value in trainer.optimizer.defaults.items()},
+            }
+        )
+        if resume:
+            trainer.restore(Path(resume))
+        start = Start(
+            content_image,
+            style_image,
+            budget,
+            device_name(where),
+            found.source,
+            found.sha256,
+            found.detail,
+            pooling,
+            tuple(trainer.rows),
+        )
+        for sink in sinks:
+            sink.on_start(start)
+        outcome = trainer.run()
+        picture = images.to_picture(outcome.image)
+        if transparency:
+            picture.putalpha(transparency.resize(picture.size, Image.Resampling.BILINEAR))
+        result = Result(
+            picture=picture,
+            last_picture=images.to_picture(outcome.last_image),
+            losses=outcome.rows,
+            recoveries=outcome.recoveries,
+            best=outcome.best,
+            status=outcome.status,
+            stop_reason=outcome.stop_reason,
+            error=outcome.error,
+            steps=outcome.steps,
+            seconds=outcome.seconds,
+            yardstick=yardstick(found, pooling, content_image, style_image, outcome.image),
+            start=start,
+        )
+        for sink in sinks:
+            sink.on_end(result)
     return result
-
-
-@torch.no_grad()
-def _yardstick(
-    weights: Weights, pooling: Pooling, content: Tensor, style: Tensor, image: Tensor
-) -> dict[str, float] | None:
-    taps = [*GATYS_CONTENT, *GATYS_STYLE]
-    deep_enough = all(tap.replace("relu", "conv") + ".weight" in weights.tensors for tap in taps)
-    sides = (*content.shape[2:], *style.shape[2:])
-    if not deep_enough or min(sides) < minimum_side(taps):
-        return None
-    objective = Objective(
-        VGG19(weights.tensors, taps, pooling).to(content.device),
-        content,
-        style,
-        content_layers=GATYS_CONTENT,
-        style_layers=GATYS_STYLE,
-        style_weight=1.0,
-    )
-    terms = objective(image)
-    resized = F.interpolate(style, content.shape[2:], mode="bilinear", antialias=True)
-    return {
-        "content": terms.content.item(),
-        "style": terms.style.item(),
-        "balance": balance(terms, objective(content), objective(resized)),
-    }
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device that a name means here.
-
-    Args:
-        name: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-
-    Raises:
-        InputError: an unknown name, or a device that this machine does not have.
-    """
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
-        raise InputError(f"device={name}: must be auto, cpu, cuda, cuda:N or mps")
-    if kind == "cuda" and not cuda:
-        raise InputError(f"device={name}: no CUDA device is available here (device=cpu would work)")
-    if index and int(index) >= torch.cuda.device_count():
-        raise InputError(f"device={name}: there are only {torch.cuda.device_count()} CUDA devices")
-    if kind == "mps" and not mps:
-        raise InputError("device=mps: no MPS device is available here (device=cpu would work)")
-    return torch.device(name)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)

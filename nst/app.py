@@ -1,6 +1,7 @@
 """The command line: one run, or the jobs of a sweep, with their exit codes.
 
-0: done; 1: a run failed; 2: bad input or config, one line on stderr; 130: Ctrl-C; 143: SIGTERM.
+0: done; 1: a run failed; 2: bad input or config, one line on stderr; 130: Ctrl-C; 143: SIGTERM;
+138: SIGUSR1, by which Slurm announces the end of a job's time.
 """
 
 import hashlib
@@ -8,11 +9,13 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -22,19 +25,23 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nst import build, schema
+from nst import build, resume, schema
 from nst.errors import InputError
+from nst.files import FolderHeld
+from nst.memory import OutOfMemory
+from nst.schema import groups
+from nst.wording import ended_early, missing_plugin, one_line
 
 log = logging.getLogger(__name__)
 
 FAILED, BAD_INPUT = 1, 2
-_EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
+_EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 138}
 # Carries the overrides that all jobs of a sweep share into the processes of the jobs.
 _CONSTANTS = "NST_SWEEP_CONSTANTS"
 _SLUG_LENGTH = 120
@@ -43,6 +50,7 @@ _ENDINGS = {
     "target_loss": "Target loss reached",
     "SIGINT": "Interrupted",
     "SIGTERM": "Terminated",
+    "SIGUSR1": "Time is up",
 }
 
 
@@ -125,16 +133,20 @@ def _task(config: DictConfig) -> float:
     context = HydraConfig.get()
     folder = Path(context.runtime.output_dir)
     alone = context.mode == RunMode.RUN
-    if not alone and not config.force and build.is_done(folder, config):
+    continues = not alone or config.resume is not None
+    if continues and not config.force and build.is_done(folder, config):
         log.info("%s: already done, left as it is (force=true runs it again)", folder)
         return _metric(folder, config)
     choices = {k: v for k, v in context.runtime.choices.items() if v and not k.startswith("hydra")}
     try:
         with _signals() as requested:
             result = build.run(config, folder, choices, lambda: next(iter(requested), None))
+    except FolderHeld as error:
+        log.error("nst: %s", error)  # the record there is the other process's to write
+        return _no_metric(BAD_INPUT, alone)
     except (InputError, OmegaConfBaseException) as error:
-        return _failed(folder, config, _one_line(error), BAD_INPUT, alone)
-    except OSError as error:
+        return _failed(folder, config, one_line(error), BAD_INPUT, alone)
+    except (OSError, OutOfMemory) as error:
         return _failed(folder, config, str(error), FAILED, alone)
     except Exception as error:
         log.exception("nst: unexpected error")
@@ -152,8 +164,12 @@ def _task(config: DictConfig) -> float:
         last.content,
         last.style,
     )
-    log.info("Picture: %s", os.path.relpath(folder / "result.png"))
+    log.info("Picture: %s", os.path.relpath(build.picture(folder, config)))
     if result.status == "interrupted":
+        again = shlex.quote(f"resume={os.path.relpath(folder)}")
+        log.info("python -m nst %s goes on with it", again)
+        if result.stop_reason == "SIGUSR1":
+            _requeue()
         sys.exit(_EXIT_CODES[result.stop_reason])
     if alone:
         log.info("Losses and images: tensorboard --logdir outputs")
@@ -162,8 +178,23 @@ def _task(config: DictConfig) -> float:
 
 def _failed(folder: Path, config: DictConfig, reason: str, code: int, alone: bool) -> float:
     log.error("nst: %s", reason)
-    build.write_failure(folder, config, reason)
+    if config.resume is None:  # else the record of the interrupted run stands
+        build.write_failure(folder, config, reason)
     return _no_metric(code, alone)
+
+
+def _requeue() -> None:
+    """Ask Slurm to run the job again; the same command then goes on from the checkpoint."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job:
+        return
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        # Slurm's own command, with the number of the job that this process belongs to.
+        subprocess.run(["scontrol", "requeue", job], check=True)  # noqa: S603, S607
+    except (OSError, subprocess.CalledProcessError) as error:
+        log.error("nst: scontrol requeue %s: %s", job, error)
 
 
 def _no_metric(code: int, alone: bool) -> float:
@@ -175,7 +206,7 @@ def _no_metric(code: int, alone: bool) -> float:
 
 def _metric(folder: Path, config: DictConfig) -> float:
     record = json.loads((folder / "result.json").read_bytes())
-    if config.metric == schema.Metric.total:
+    if config.metric == groups.Metric.total:
         return float(record["best"]["total"])
     # Too small a picture has none.
     return float(record["yardstick"]["balance"]) if record["yardstick"] else float("inf")
@@ -183,7 +214,7 @@ def _metric(folder: Path, config: DictConfig) -> float:
 
 @contextmanager
 def _signals() -> Iterator[list[str]]:
-    """Collect the names of SIGINT and SIGTERM instead of dying; a second one is not held back."""
+    """Collect the names of signals instead of dying; a second one is not held back."""
     received: list[str] = []
     previous: dict[int, Any] = {}
 
@@ -194,7 +225,9 @@ def _signals() -> Iterator[list[str]]:
 
     try:
         for name in _EXIT_CODES:
-            number = getattr(signal, name)
+            number = getattr(signal, name, None)
+            if number is None:
+                continue  # SIGUSR1 on Windows
             previous[number] = signal.signal(number, note)
     except ValueError:
         pass  # not the main thread, where a launcher may run jobs: its signals are its own
@@ -203,6 +236,12 @@ def _signals() -> Iterator[list[str]]:
     finally:
         for each, handler in previous.items():
             signal.signal(each, handler)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard's writing thread hands its disk errors on to the run, which reports them."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
 
 
 def _finish_sweep(folder: Path) -> int:
@@ -216,50 +255,6 @@ def _finish_sweep(folder: Path) -> int:
     print(f"Report: {folder / 'report.html'}")
     print("Losses and images: tensorboard --logdir outputs")
     return 0 if all(run.status == "ok" for run in made.runs) else FAILED
-
-
-def _launcher_gave_up(error: Exception) -> int:
-    """Say in one line why a launcher or sweeper ended the sweep, return the exit code."""
-    absent = re.search(r"Unknown plugin class.*hydra_plugins\.hydra_([a-z]+)_([a-z]+)", str(error))
-    if absent:
-        extra, kind = absent.groups()
-        print(f"nst: the {extra} {kind} is an extra: pip install 'nst[{extra}]'", file=sys.stderr)
-        return BAD_INPUT
-    # submitit's sentences are two lines long, joblib's is one and an empty one.
-    reason = " ".join(str(error).splitlines()[:2]).strip(" .") or type(error).__name__
-    again = "the same command with the same name= runs what is missing"
-    print(f"nst: the sweep ended early: {reason} ({again})", file=sys.stderr)
-    return FAILED
-
-
-def _one_line(error: Exception) -> str:
-    """The gist of an error in one line: which key, what is wrong, what would be valid."""
-    if isinstance(error, OverrideParseException):
-        return (
-            f"cannot parse the override {error.override} (a value with special characters needs "
-            f"quotes of its own, such as 'content=\"a=b, c.jpg\"')"
-        )
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    text = f"{error}\n{cause}" if cause is not error else str(error)
-    lines = dict.fromkeys(line.strip() for line in text.splitlines())
-    valid = _valid_keys(cause)
-    # Of no use to a user: Hydra's search path, OmegaConf's types; and, where the valid keys are
-    # known, the advice to add a key of one's own.
-    types = ("object_type=", "reference_type=", "full_key")
-    noise: tuple[str, ...] = ("Config search path", "provider=", "Set hydra.searchpath", *types)
-    if valid:
-        noise = (*noise, "To append")
-    return " ".join(line for line in lines if line and not line.startswith(noise)) + valid
-
-
-def _valid_keys(error: BaseException) -> str:
-    """For an unknown key: the keys that its node has."""
-    known = getattr(error, "object_type", None)
-    unknown = isinstance(error, AttributeError | KeyError)
-    if not unknown or not isinstance(known, type) or not is_dataclass(known):
-        return ""
-    names = sorted(item.name for item in fields(known) if not item.name.startswith("_"))
-    return f"; valid keys: {', '.join(names)}"
 
 
 def register() -> None:
@@ -297,22 +292,32 @@ def main() -> NoReturn:
     # Otherwise Hydra prints several lines of its own and exits with 1 whatever the cause.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     _prefer_presets()
+    threading.excepthook = _thread_failed
     code: int | str | None = 0
     try:
+        sys.argv[1:] = resume.expand(sys.argv[1:])
         _task()
     except SystemExit as stop:
         code = stop.code
     except KeyboardInterrupt:
         code = _EXIT_CODES["SIGINT"]
+    except InputError as error:
+        print(f"nst: {error}", file=sys.stderr)
+        code = BAD_INPUT
     except (HydraException, OmegaConfBaseException) as error:
         if show_traceback:
             raise
-        print(f"nst: {_one_line(error)}", file=sys.stderr)
+        print(f"nst: {one_line(error)}", file=sys.stderr)
         code = BAD_INPUT
+    except OSError as error:  # of Hydra, which makes the folder before the run begins
+        print(f"nst: {error}", file=sys.stderr)
+        code = FAILED
     except Exception as error:
         if show_traceback or SweepCallback.folder is None:
             raise
-        code = _launcher_gave_up(error)
+        absent = missing_plugin(error)
+        print(f"nst: {absent or ended_early(error)}", file=sys.stderr)
+        code = BAD_INPUT if absent else FAILED
     folder = SweepCallback.folder
     if folder is not None and code != BAD_INPUT and any(folder.glob("*/.hydra")):
         outcome = _finish_sweep(folder)

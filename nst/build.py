@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, is_dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,28 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 import nst
 from nst import api, images, schema, tracking
+from nst.checkpoint import CheckpointError
 from nst.errors import InputError
-from nst.files import atomic_write, hold
-from nst.trainer import Budget, Row
+from nst.files import atomic_write, hold, remove_leftovers
+from nst.guard import Guard
+from nst.records import Budget, Row
+from nst.schema import groups
 from nst.vgg import Pooling
 
-_POOLINGS: dict[schema.Pooling, Pooling | None] = {
-    schema.Pooling.auto: None,
-    schema.Pooling.max: "max",
-    schema.Pooling.avg: "avg",
+log = logging.getLogger(__name__)
+
+_POOLINGS: dict[groups.Pooling, Pooling | None] = {
+    groups.Pooling.auto: None,
+    groups.Pooling.max: "max",
+    groups.Pooling.avg: "avg",
 }
 # Keys that name or repeat a run but change nothing in it.
-_OUTSIDE = ("name", "force", "metric")
+_OUTSIDE = ("name", "force", "metric", "resume", "checkpoint")
+_PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
 
 
 def run(
@@ -43,7 +51,8 @@ def run(
 
     Args:
         config: the composed config.
-        folder: the run's folder; what an earlier run left in it moves to a sub-folder `previous`.
+        folder: the run's folder. An unfinished run of the same config in it is gone on with; what
+            another left moves to a sub-folder `previous`.
         choices: the chosen option of each config group.
         stop_requested: see `nst.trainer.Trainer`.
 
@@ -52,12 +61,10 @@ def run(
         OSError: the folder cannot be written.
     """
     options = schema.validate(config)
-    budget = Budget(**asdict(options.budget))
-    optimizer = _instantiate("optimizer", options.optimizer)
-    init = _instantiate("init", options.init)
+    stylized = partial(_stylize, options, folder, stop_requested)
     # A launcher's jobs may outlive a sweep that was killed, and the same sweep be started anew.
     with hold(folder):
-        _set_aside(folder)
+        remove_leftovers(folder)
         with ExitStack() as stack:
             sinks: list[tracking.Tracker] = [
                 tracking.JsonLines(folder / "losses.jsonl"),
@@ -67,35 +74,96 @@ def run(
             ]
             for sink in sinks:
                 stack.callback(sink.close)
-            result = api.stylize(
-                options.content,
-                options.style,
-                size=options.size,
-                resize=options.resize.value,
-                optimizer=optimizer,
-                init=init,
-                content_layers=options.layers.content,
-                style_layers=options.layers.style,
-                content_weight=options.loss.content_weight,
-                style_weight=options.loss.style_weight,
-                tv_weight=options.loss.tv_weight,
-                gram=options.loss.gram.value,
-                joint=options.loss.joint,
-                weights=options.model.weights,
-                weights_seed=options.model.seed,
-                pooling=_POOLINGS[options.model.pooling],
-                budget=budget,
-                seed=options.seed,
-                device=options.device,
-                sinks=sinks,
-                image_every=options.output.image_every,
-                checkpoint=folder / "checkpoint.pt",
-                checkpoint_every=options.output.checkpoint_every,
-                stop_requested=stop_requested,
-            )
-        images.save(result.picture, folder / "result.png")
-        write_result(folder, config, _summary(result, options.seed))
+            if options.resume:
+                _check_unfinished(folder)
+                result = stylized(sinks, resume=True)
+            else:
+                result = _go_on_or_begin(folder, partial(stylized, sinks), again=options.force)
+        about = {"Software": f"nst {nst.__version__}", "nst settings": settings_json(config)}
+        target = picture(folder, config)
+        images.save(result.picture, target, about)
+        for other in folder.glob("result.*"):  # of before a resumption, in another format
+            if other.suffix not in (target.suffix, ".json"):
+                other.unlink()
+        write_result(folder, config, _summary(result, options.seed, target.name))
     return result
+
+
+def _check_unfinished(folder: Path) -> None:
+    if _record(folder).get("status") == "ok":
+        raise InputError(
+            f"resume={folder}: that run was finished, there is nothing to go on with (init=image "
+            f"init.path={folder}/result.png starts a new one from its picture)"
+        )
+
+
+def _go_on_or_begin(folder: Path, start: Callable[..., api.Result], *, again: bool) -> api.Result:
+    """Go on with the unfinished run of this config that the folder holds, or begin.
+
+    What another config's run, or a finished one, left is set aside first.
+    """
+    unfinished = (folder / "checkpoint.pt").exists() or (folder / _PREVIOUS_CHECKPOINT).exists()
+    if unfinished and not again:
+        try:
+            return start(resume=True)
+        except CheckpointError as error:
+            log.info("Begins anew: %s", error)
+    _set_aside(folder)
+    return start(resume=False)
+
+
+def _stylize(
+    options: schema.RunConf,
+    folder: Path,
+    stop_requested: Callable[[], str | None],
+    sinks: Sequence[tracking.Tracker],
+    *,
+    resume: bool,
+) -> api.Result:
+    checkpoint = folder / "checkpoint.pt"
+    evaluations, seconds = options.checkpoint.interval()
+    return api.stylize(
+        options.content,
+        options.style,
+        size=options.size,
+        resize=options.resize.value,
+        alpha=options.alpha.value,
+        optimizer=_instantiate("optimizer", options.optimizer),
+        init=_instantiate("init", options.init),
+        parametrization=_instantiate("parametrization", options.parametrization),
+        content_layers=options.layers.content,
+        style_layers=options.layers.style,
+        content_weight=options.loss.content_weight,
+        style_weight=options.loss.style_weight,
+        tv_weight=options.loss.tv_weight,
+        gram=options.loss.gram.value,
+        joint=options.loss.joint,
+        precision=options.precision.network.value,
+        weights=options.model.weights,
+        weights_seed=options.model.seed,
+        pooling=_POOLINGS[options.model.pooling],
+        budget=Budget(**asdict(options.budget)),
+        guard=Guard(
+            policy=options.guard.policy.value,
+            blow_up=options.guard.blow_up,
+            attempts=options.guard.attempts,
+        ),
+        seed=options.seed,
+        device=options.device,
+        deterministic=options.deterministic,
+        sinks=sinks,
+        image_every=options.output.image_every,
+        checkpoint=checkpoint,
+        checkpoint_every=evaluations,
+        checkpoint_seconds=seconds,
+        resume=checkpoint if resume else None,
+        stop_requested=stop_requested,
+    )
+
+
+def picture(folder: Path, config: DictConfig) -> Path:
+    """Where a run's result is."""
+    return folder / f"result.{config.output.format.value}"
 
 
 def write_result(folder: Path, config: DictConfig, entries: Mapping[str, Any]) -> None:
@@ -116,12 +184,18 @@ def write_failure(folder: Path, config: DictConfig, reason: str) -> None:
 
 def is_done(folder: Path, config: DictConfig) -> bool:
     """Whether the folder holds the finished run of this very config."""
+    record = _record(folder)
+    found = (record.get("status"), record.get("config_sha256"))
+    return found == ("ok", config_sha256(config))
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """What `result.json` says; empty where there is none."""
     try:
         record = json.loads((folder / "result.json").read_bytes())
     except (OSError, ValueError):
-        return False
-    found = (record.get("status"), record.get("config_sha256"))
-    return found == ("ok", config_sha256(config))
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def resolved_yaml(config: DictConfig) -> str:
@@ -129,12 +203,20 @@ def resolved_yaml(config: DictConfig) -> str:
     return OmegaConf.to_yaml(config, resolve=True)
 
 
-def config_sha256(config: DictConfig) -> str:
-    """SHA-256 of the resolved config without the keys that change nothing in the run."""
-    values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+def settings_json(config: DictConfig) -> str:
+    """The resolved config without the keys that change nothing in the run."""
+    try:
+        values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException:  # a failed run's, whose reason this is
+        values = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
     kept = {key: value for key, value in values.items() if key not in _OUTSIDE}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return json.dumps(kept, sort_keys=True)
+
+
+def config_sha256(config: DictConfig) -> str:
+    """SHA-256 of `settings_json`."""
+    return hashlib.sha256(settings_json(config).encode()).hexdigest()
 
 
 def _instantiate(group: str, options: Any) -> Any:
@@ -162,9 +244,10 @@ def _plain(options: Any) -> dict[str, Any]:
 
 def _set_aside(folder: Path) -> None:
     """Move what an earlier run left to `previous/<n>`, so that nothing is overwritten."""
-    names = ("result.png", "result.json", "losses.jsonl", "images", "checkpoint.pt")
+    names = ("result.json", "losses.jsonl", "images", "checkpoint.pt", _PREVIOUS_CHECKPOINT)
     old = [folder / name for name in names if (folder / name).exists()]
-    old += folder.glob("events.out.tfevents.*")
+    old += [*folder.glob("result.*"), *folder.glob("events.out.tfevents.*")]
+    old = list(dict.fromkeys(old))
     if not old:
         return
     parent = folder / "previous"
@@ -176,15 +259,19 @@ def _set_aside(folder: Path) -> None:
         path.rename(target / path.name)
 
 
-def _summary(result: api.Result, seed: int) -> dict[str, Any]:
-    evaluations = len(result.losses)
+def _summary(result: api.Result, seed: int, picture: str) -> dict[str, Any]:
+    evaluations = result.losses[-1].evaluation if result.losses else 0
+    resumed = result.start.rows
     return {
         "status": result.status,
         "stop_reason": result.stop_reason,
         "error": result.error,
         "final": _row(result.losses[-1] if result.losses else None),
         "best": _row(result.best),
+        "picture": picture,
         "yardstick": result.yardstick,
+        "recoveries": [asdict(one) for one in result.recoveries],
+        "resumed_after": resumed[-1].evaluation if resumed else None,
         "steps": result.steps,
         "evaluations": evaluations,
         "seconds": result.seconds,

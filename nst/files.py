@@ -14,7 +14,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
 
     The bytes go to a temporary file in the same folder, are flushed to the disk, and take the
@@ -38,6 +38,16 @@ def atomic_write(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left of files that `atomic_write` never finished."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+class FolderHeld(InputError):
+    """Another process is at work in the folder, which is its own until then."""
+
+
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
     """Keep other processes that hold the same folder out until the end of the `with` block.
@@ -46,7 +56,7 @@ def hold(folder: Path) -> Iterator[None]:
     cannot be locked (some network file systems, Windows) this does nothing.
 
     Raises:
-        InputError: another process holds the folder.
+        FolderHeld: another process holds the folder.
         OSError: the folder cannot be opened.
     """
     if fcntl is None:
@@ -57,7 +67,7 @@ def hold(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"{folder}: another process is at work in this folder") from error
+            raise FolderHeld(f"{folder}: another process is at work in this folder") from error
         except OSError:
             pass
         yield

@@ -5,44 +5,49 @@ ImageNet-normalised space: (rgb - mean) / std for rgb in [0, 1].
 """
 
 import io
-import struct
+import logging
 import warnings
-import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    ImageCms,
+    ImageOps,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    features,
+)
 from torch import Tensor
 
 from nst.errors import InputError
 from nst.files import atomic_write
 
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 Picture = str | Path | Image.Image | Tensor
 Resize = Literal["fit", "stretch"]
+Alpha = Literal["keep", "drop"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-# What Pillow's decoders raise on damaged data, beside its own UnidentifiedImageError (an OSError).
-_DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    SyntaxError,
-    EOFError,
-    MemoryError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-    ImageCms.PyCMSError,
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM") + (
+    ("AVIF",) if features.check("avif") else ()
 )
+# What is written, by suffix, and how: as good as the format gets within reason.
+WRITTEN: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".jpg": {"quality": 95, "subsampling": 0},
+    ".webp": {"quality": 95},
+    ".tiff": {"compression": "tiff_lzw"},
+}
 
 
 class ImageError(InputError):
@@ -53,8 +58,8 @@ def load(source: Picture) -> Image.Image:
     """Read a picture as 8-bit sRGB, upright.
 
     EXIF orientation is applied, a colour profile converted to sRGB, 16-bit greyscale scaled to 8,
-    palettes expanded and transparency composited on white; of an animation the first frame is
-    taken.
+    palettes expanded and transparency composited on white. Of an animation the first frame is
+    taken and CMYK converted, each with a warning in the log.
 
     Args:
         source: a path, a PIL image, or a tensor 3 x H x W or 1 x 3 x H x W in [0, 1].
@@ -67,25 +72,25 @@ def load(source: Picture) -> Image.Image:
     """
     if isinstance(source, Tensor):
         return _from_unit_tensor(source)
-    name = "the picture" if isinstance(source, Image.Image) else str(source)
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns up to twice its limit; a picture that large is refused instead.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if isinstance(source, Image.Image):
-                return _to_srgb(source)
-            with Image.open(source, formats=FORMATS) as picture:
-                return _to_srgb(picture)
-    except FileNotFoundError:
-        raise ImageError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise ImageError(f"{name}: is a folder, not a picture") from None
-    except PermissionError:
-        raise ImageError(f"{name}: permission denied") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{name}: not a picture ({', '.join(FORMATS)} can be read)") from None
-    except _DECODER_ERRORS as error:
-        raise ImageError(f"{name}: damaged or unusable picture ({_brief(error)})") from error
+    return _read(source, lambda picture: _to_srgb(picture, _name(source)))
+
+
+def transparency(source: Picture) -> Image.Image | None:
+    """The alpha channel of a picture, upright, mode L; None where it is opaque everywhere.
+
+    Raises:
+        ImageError: as `load`.
+    """
+    if isinstance(source, Tensor):
+        return None
+
+    def alpha(picture: Image.Image) -> Image.Image | None:
+        if not picture.has_transparency_data:
+            return None
+        channel = ImageOps.exif_transpose(picture).convert("RGBA").getchannel("A")
+        return channel if channel.getextrema()[0] != 255 else None
+
+    return _read(source, alpha)
 
 
 def to_tensor(picture: Image.Image, size: int | tuple[int, int], resize: Resize = "fit") -> Tensor:
@@ -133,42 +138,122 @@ def to_picture(image: Tensor) -> Image.Image:
     return _from_unit_tensor(to_unit_tensor(image))
 
 
-def save(picture: Image.Image, path: Path) -> None:
+def save(picture: Image.Image, path: Path, about: Mapping[str, str] | None = None) -> None:
     """Write a picture whole or not at all, in the format that the file's suffix names.
+
+    Args:
+        picture: mode RGB, or RGBA where the format has transparency (else on white).
+        path: ends in one of `WRITTEN`.
+        about: goes with the picture: as text chunks of a PNG, else in the EXIF entries Software
+            (the key `Software`) and ImageDescription (all others).
 
     Raises:
         OSError: the folder is missing or not writable, or the disk is full.
     """
+    suffix = path.suffix.lower()
+    options = dict(WRITTEN[suffix])
+    if suffix == ".jpg" and picture.mode == "RGBA":
+        picture = _on_white(picture)
+    if about and suffix == ".png":
+        chunks = PngImagePlugin.PngInfo()
+        for key, value in about.items():
+            chunks.add_itxt(key, value)
+        options["pnginfo"] = chunks
+    elif about:
+        rest = "\n".join(f"{key}: {value}" for key, value in about.items() if key != "Software")
+        exif = Image.Exif()
+        exif[ExifTags.Base.Software] = about.get("Software", "")
+        exif[ExifTags.Base.ImageDescription] = rest
+        options["exif"] = exif
     buffer = io.BytesIO()
-    picture.save(buffer, format=Image.registered_extensions()[path.suffix.lower()])
+    picture.save(buffer, format=Image.registered_extensions()[suffix], **options)
     atomic_write(path, buffer.getvalue())
 
 
-def _to_srgb(picture: Image.Image) -> Image.Image:
+def _name(source: str | Path | Image.Image) -> str:
+    return "the picture" if isinstance(source, Image.Image) else str(source)
+
+
+def _read(source: str | Path | Image.Image, use: Callable[[Image.Image], _T]) -> _T:
+    """What `use` makes of an opened picture, with all that can go wrong as an ImageError."""
+    name = _name(source)
+    try:
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always")
+            # Pillow only warns up to twice its limit; a picture that large is refused instead.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if isinstance(source, Image.Image):
+                used = use(source)
+            else:
+                with Image.open(source, formats=FORMATS) as picture:
+                    used = use(picture)
+        for text in dict.fromkeys(str(complaint.message) for complaint in complaints):
+            log.warning("%s: %s", name, " ".join(text.split()))  # of damaged metadata
+        return used
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name}: is a folder, not a picture") from None
+    except PermissionError:
+        raise ImageError(f"{name}: permission denied") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: not a picture ({', '.join(FORMATS)} can be read)") from None
+    except Exception as error:
+        # Decoders raise whatever befalls them on damaged data: OSError, SyntaxError, struct.error,
+        # KeyError, zlib.error, ...
+        raise ImageError(f"{name}: damaged or unusable picture ({_brief(error)})") from error
+
+
+def _to_srgb(picture: Image.Image, name: str) -> Image.Image:
     picture.load()
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1:
+        log.warning("%s: has %d frames, the first is taken", name, frames)
+    if picture.mode == "CMYK":
+        log.warning("%s: CMYK colours, made for print; converted to sRGB", name)
     profile = picture.info.get("icc_profile")
     upright = ImageOps.exif_transpose(picture)
     if upright.mode == "F" or upright.mode.startswith("I"):
-        return _scale_deep_grey(upright).convert("RGB")
+        tags = getattr(picture, "tag_v2", {})
+        bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+        return _scale_deep_grey(upright, bits, name).convert("RGB")
     if profile:
         upright = _apply_profile(upright, profile)
     if upright.has_transparency_data:
-        layered = upright.convert("RGBA")
-        white = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
+        return _on_white(upright.convert("RGBA"))
     return upright.convert("RGB")
 
 
-def _scale_deep_grey(picture: Image.Image) -> Image.Image:
-    """Greyscale of more than 8 bits to mode L; Pillow's own `convert` would clip it at 255."""
+def _on_white(picture: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def _scale_deep_grey(picture: Image.Image, bits: int, name: str) -> Image.Image:
+    """Greyscale of more than 8 bits to mode L; Pillow's own `convert` would clip it at 255.
+
+    Args:
+        picture: mode F, or I in one of its kinds.
+        bits: that each value has in the file; Pillow does not scale 12 up to 16.
+        name: for the log.
+    """
     values = np.asarray(picture, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("holds values that are not finite")
-    # Floating-point greyscale is in [0, 1] by convention; integers fill 16 bits, or 32.
-    if picture.mode == "F" and values.max() <= 1:
-        white = 1.0
+    highest = float(values.max())
+    if picture.mode == "F":
+        # By convention in [0, 1], or in the range of the integers that it was made from.
+        white = next((level for level in (1.0, 255.0) if highest <= level), highest)
+    elif 8 < bits < 16:
+        white = 2.0**bits - 1
     else:
-        white = 65535.0 if values.max() <= 65535 else 2.0**32 - 1
+        white = 65535.0 if highest <= 65535 else 2.0**32 - 1
+    if picture.mode == "F" and white > 255:
+        log.warning("%s: floating-point values up to %.4g, taken as white", name, highest)
+    if isinstance(
+        clear := picture.info.get("transparency"), int
+    ):  # of a PNG: one transparent value
+        values[values == clear] = white
     return Image.fromarray(np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8))
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,8 @@ from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from nst import images
 from nst.api import Result, Start
-from nst.trainer import Row
+from nst.files import atomic_write
+from nst.records import Row
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +46,28 @@ class JsonLines(Tracker):
     """`losses.jsonl`: one JSON object per evaluation, in order, written through line by line.
 
     A process that is killed may leave the last line cut off; readers should leave such a line out.
+    A resumed run begins with the rows that its checkpoint holds: what the killed run wrote after it
+    comes once more, and no line is there twice.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", buffering=1)
+        self._path = path
+        self._file: TextIO | None = None
+
+    def on_start(self, start: Start) -> None:
+        """Write the rows before a resumption, and open the file for those to come."""
+        atomic_write(self._path, "".join(map(_json_line, start.rows)).encode())
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)
 
     def on_evaluation(self, row: Row) -> None:
         """Append the row."""
-        self._file.write(json.dumps(asdict(row)) + "\n")
+        if self._file is not None:
+            self._file.write(_json_line(row))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class ImageFolder(Tracker):
@@ -64,10 +75,10 @@ class ImageFolder(Tracker):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(exist_ok=True)
 
     def on_start(self, start: Start) -> None:
         """Write both inputs as the run sees them."""
+        self._folder.mkdir(exist_ok=True)
         images.save(images.to_picture(start.content), self._folder / "content.png")
         images.save(images.to_picture(start.style), self._folder / "style.png")
 
@@ -86,14 +97,19 @@ class TensorBoard(Tracker):
     """
 
     def __init__(self, folder: Path, config: str, hparams: Mapping[str, Any]) -> None:
-        self._writer = SummaryWriter(str(folder))
+        self._folder = folder
+        self._opened: SummaryWriter | None = None
         self._config = config
         self._hparams = hparams
         self._inputs: tuple[Tensor, Tensor] | None = None
         self._previous: Row | None = None
 
     def on_start(self, start: Start) -> None:
-        """Show the config."""
+        """Open the event file and show the config."""
+        # TensorBoard then leaves out what a killed run wrote after the checkpoint.
+        purge = start.rows[-1].evaluation + 1 if start.rows else None
+        self._opened = SummaryWriter(str(self._folder), purge_step=purge)
+        self._previous = start.rows[-1] if start.rows else None
         indented = "\n".join(f"    {line}" for line in self._config.splitlines())
         self._text("config", indented)
         self._inputs = start.content, start.style
@@ -116,21 +132,29 @@ class TensorBoard(Tracker):
 
     def on_end(self, result: Result) -> None:
         """Show content, style and result side by side, and the row of the hparams table."""
+        end = result.losses[-1].evaluation if result.losses else 0
         if self._inputs is not None:
             panels = [images.to_unit_tensor(image) for image in self._inputs]
-            panels.append(images.to_unit_tensor(images.to_tensor(result.picture, _hw(panels[0]))))
-            self._image("image/content_style_result", _side_by_side(panels), len(result.losses))
+            picture = images.load(result.picture)
+            panels.append(images.to_unit_tensor(images.to_tensor(picture, _hw(panels[0]))))
+            self._image("image/content_style_result", _side_by_side(panels), end)
         if result.best and result.losses:
             final = result.losses[-1]
             terms = ("total", "content", "style")
             metrics = {f"summary/final_{name}": getattr(final, name) for name in terms}
             metrics["summary/best_total"] = result.best.total
             metrics["summary/seconds"] = result.seconds
-            self._hparams_row(metrics, len(result.losses))
+            self._hparams_row(metrics, end)
 
     def close(self) -> None:
         """Flush and close the event file."""
-        self._writer.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _writer(self) -> SummaryWriter:
+        assert self._opened is not None  # noqa: S101 - on_start comes first
+        return self._opened
 
     def _hparams_row(self, metrics: dict[str, float], evaluation: int) -> None:
         # SummaryWriter.add_hparams would open a second run in a sub-folder; the summaries that it
@@ -175,7 +199,10 @@ class Progress(Tracker):
         self._start = start
         self._began = time.perf_counter()
         self._bar = self._tqdm(
-            total=start.budget.evaluations, unit="eval", disable=not sys.stderr.isatty()
+            total=start.budget.evaluations,
+            initial=len(start.rows),
+            unit="eval",
+            disable=not sys.stderr.isatty(),
         )
 
     def on_evaluation(self, row: Row) -> None:
@@ -213,6 +240,10 @@ class Progress(Tracker):
             log.info("%.3f s per evaluation, about %s in all", each, _duration(min(bounds)))
         else:
             log.info("%.3f s per evaluation", each)
+
+
+def _json_line(row: Row) -> str:
+    return json.dumps(asdict(row)) + "\n"
 
 
 def _duration(seconds: float) -> str:

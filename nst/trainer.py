@@ -1,120 +1,38 @@
-"""The optimisation loop: evaluate, check, record, stop.
+"""The optimisation loop: evaluate, check, record, save, stop.
 
 One *step* is one optimizer step; one *evaluation* is one forward and backward pass of the
 objective. Everything is counted in evaluations, because an L-BFGS step takes up to 20 of them and
 an Adam step one. A run ends in one of two places:
 
-- inside an evaluation, when `evaluations`, `seconds`, `target_loss`, a non-finite loss or a request
-  to stop ends it: the image is then exactly the one that the last row measured;
+- inside an evaluation, when `evaluations`, `seconds`, `target_loss`, bad numbers or a request to
+  stop ends it: the image is then exactly the one that the last row measured;
 - after a step, when `steps` is used up or the optimizer no longer moves the image.
+
+An optimizer's state is whole only between its steps. So a checkpoint is always the state between
+two steps: one that is written on the way out of the middle of a step is the state before that step,
+and a resumed run does the step again, to the same bits.
 
 The trainer knows neither Hydra nor files: whatever wants to see the run is a `Sink`.
 """
 
-import math
+import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from nst import checkpoint
-from nst.errors import InputError
+from nst.guard import Fault, Guard
 from nst.objective import Terms
+from nst.parametrizations import Parametrization, pixel
+from nst.records import Budget, Outcome, Recovery, Row, Sink, Status
 
-Status = Literal["ok", "failed", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The run stops at the first of these that is reached; None is no limit.
-
-    Attributes:
-        steps: optimizer steps.
-        evaluations: forward and backward passes.
-        seconds: of optimisation, without logging and loading.
-        target_loss: total loss at or below which the run is done.
-    """
-
-    steps: int | None = None
-    evaluations: int | None = None
-    seconds: float | None = None
-    target_loss: float | None = None
-
-    def __post_init__(self) -> None:
-        limits = {item.name: getattr(self, item.name) for item in fields(self)}
-        if all(limit is None for limit in limits.values()):
-            raise InputError(f"the budget needs at least one of {', '.join(limits)}")
-        for name, limit in limits.items():
-            if limit is not None and not limit > 0:
-                raise InputError(f"budget.{name} must be greater than 0, not {limit}")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One evaluation.
-
-    Attributes:
-        step: the step it belongs to, from 1.
-        evaluation: its number, from 1.
-        seconds: of optimisation up to its end.
-        content: the weighted content term.
-        style: the weighted style term.
-        tv: the weighted total variation.
-        total: their sum.
-        layers: unweighted terms by `content/<tap>` and `style/<tap>`.
-    """
-
-    step: int
-    evaluation: int
-    seconds: float
-    content: float
-    style: float
-    tv: float
-    total: float
-    layers: dict[str, float]
-
-
-@dataclass
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        status: `ok`: the budget or convergence ended it; `failed`; `interrupted`.
-        stop_reason: `steps`, `evaluations`, `seconds`, `target_loss`, `converged`, `non_finite`,
-            or whatever the request to stop said.
-        error: one line where the run failed.
-        steps: optimizer steps, the last of which may have been cut short.
-        rows: one per evaluation.
-        best: the row with the lowest total; None if there was no finite one.
-        seconds: of optimisation.
-        image: the image that `best` measured (the starting image if there is none).
-        last_image: the image at the end, which the last row need not have measured.
-    """
-
-    status: Status
-    stop_reason: str
-    error: str | None
-    steps: int
-    rows: list[Row]
-    best: Row | None
-    seconds: float
-    image: Tensor
-    last_image: Tensor
-
-
-class Sink(Protocol):
-    """Something that wants to see the run as it goes."""
-
-    def on_evaluation(self, row: Row) -> None:
-        """Called after every evaluation with finite losses."""
-
-    def on_image(self, evaluation: int, image: Tensor) -> None:
-        """Called with the image (1 x 3 x H x W) that an evaluation measured."""
+log = logging.getLogger(__name__)
 
 
 class _Stop(Exception):
@@ -125,44 +43,60 @@ class _Stop(Exception):
         self.reason, self.status, self.error = reason, status, error
 
 
+class _Bad(Exception):
+    """Breaks an optimizer's step off because its numbers are bad."""
+
+    def __init__(self, fault: Fault, row: Row) -> None:
+        super().__init__(fault.what)
+        self.fault, self.row = fault, row
+
+
 @dataclass
 class Trainer:
     """Optimises one image.
 
     Attributes:
         objective: image to terms.
-        image: where to start, 1 x 3 x H x W; a copy is optimised.
+        start: the image to start from, 1 x 3 x H x W; it is left as it is.
         make_optimizer: makes the optimizer of the list of variables.
         budget: when to stop.
+        parametrization: what of the image the optimizer turns, see `nst.parametrizations`.
+        guard: what to do about bad numbers.
         sinks: who gets the rows and images.
         image_every: evaluations between images for the sinks, beside the first and the last; None
             is none at all.
         checkpoint_path: where the state is saved; None is nowhere.
         checkpoint_every: evaluations after which the next completed step saves the state.
+        checkpoint_seconds: seconds of optimisation likewise.
+        identity: what a checkpoint must have been made with to be gone on from, by name.
         stop_requested: asked once per evaluation; a reason ends the run as `interrupted`.
     """
 
     objective: Callable[[Tensor], Terms]
-    image: Tensor
+    start: Tensor
     make_optimizer: Callable[[list[Tensor]], Optimizer]
     budget: Budget
+    parametrization: Parametrization = pixel
+    guard: Guard = field(default_factory=Guard)
     sinks: Sequence[Sink] = ()
     image_every: int | None = None
     checkpoint_path: Path | None = None
-    checkpoint_every: int = 100
+    checkpoint_every: int | None = None
+    checkpoint_seconds: float | None = None
+    identity: Mapping[str, str] = field(default_factory=dict)
     stop_requested: Callable[[], str | None] = lambda: None
-    _rows: list[Row] = field(default_factory=list, init=False)
+    rows: list[Row] = field(default_factory=list, init=False)
+    _recoveries: list[Recovery] = field(default_factory=list, init=False)
     _best: Row | None = field(default=None, init=False)
     _step: int = field(default=0, init=False)
     _evaluation: int = field(default=0, init=False)
     _seconds: float = field(default=0.0, init=False)
-    _saved_at: int = field(default=0, init=False)
+    _saved_at: tuple[int, float] = field(default=(0, 0.0), init=False)
 
     def __post_init__(self) -> None:
-        self.image = self.image.detach().clone(memory_format=torch.contiguous_format)
-        self._best_image = self.image.clone()
-        self.image.requires_grad_(True)
-        self.optimizer = self.make_optimizer([self.image])
+        self.image = self.parametrization(self.start)
+        self._best_image = self._current()
+        self.optimizer = self.make_optimizer(self.image.variables)
 
     def run(self) -> Outcome:
         """Optimise until the budget is used up.
@@ -172,15 +106,19 @@ class Trainer:
         self._resumed_at = time.perf_counter()
         try:
             while True:
+                self._before = self._state()
+                if reason := self._spent():
+                    raise _Stop(reason)
                 self._step += 1
-                before = self.image.detach().clone()
-                self.optimizer.step(self._evaluate)  # type: ignore[arg-type]
-                if torch.equal(before, self.image):
+                try:
+                    self.optimizer.step(self._evaluate)  # type: ignore[arg-type]
+                except _Bad as bad:
+                    self._recover(bad)
+                    continue
+                if all(map(torch.equal, self._before["variables"], self.image.variables)):
                     raise _Stop("converged")
-                if self._step == self.budget.steps:
-                    raise _Stop("steps")
-                if self._evaluation - self._saved_at >= self.checkpoint_every:
-                    self._pause(self._save)
+                if self._save_is_due() and not self._spent():
+                    self._pause(lambda: self._save(self._state()))
         except _Stop as stop:
             self._seconds += time.perf_counter() - self._resumed_at
             return self._finish(stop)
@@ -188,70 +126,120 @@ class Trainer:
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint: the next step is the one that would have followed.
 
+        Where the budget was used up already, `run` then ends at once with what the checkpoint has.
+
         Raises:
-            nst.checkpoint.CheckpointError: it is missing, damaged, of another size, or of a run
-                that was finished and so kept no optimizer state.
+            nst.checkpoint.CheckpointError: it is missing, damaged, was made with something else
+                than this run's `identity`, is past this run's budget, or is of a run that was
+                finished with a smaller one.
         """
         state = checkpoint.load(path)
-        if state["image"].shape != self.image.shape:
-            raise checkpoint.CheckpointError(
-                f"{path}: holds an image of {tuple(state['image'].shape)}, "
-                f"this run's is {tuple(self.image.shape)}"
-            )
-        if state["optimizer"] is None:
-            raise checkpoint.CheckpointError(f"{path}: the run was finished")
+        checkpoint.check_identity(path, state.get("identity"), self.identity)
         with torch.no_grad():
-            self.image.copy_(state["image"])
-            self._best_image.copy_(state["best_image"])
-        self.optimizer.load_state_dict(state["optimizer"])
+            for variable, value in zip(self.image.variables, state["variables"], strict=True):
+                variable.copy_(value)
+        self._best_image = state["best_image"].to(self.start.device)
+        if state["optimizer"] is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
         self._step, self._evaluation = state["step"], state["evaluation"]
-        self._seconds, self._saved_at = state["seconds"], state["evaluation"]
-        self._best = Row(**state["best"])
+        self._seconds, self._saved_at = state["seconds"], (state["evaluation"], state["seconds"])
+        self._best = Row(**state["best"]) if state["best"] else None
+        self.rows = [Row(**row) for row in state["rows"]]
+        self._recoveries = [Recovery(**one) for one in state["recoveries"]]
+        for name, done in (("steps", self._step), ("evaluations", self._evaluation)):
+            limit = getattr(self.budget, name)
+            if limit is not None and done > limit:
+                raise checkpoint.CheckpointError(
+                    f"{path}: after {done} {name}, which is past budget.{name}={limit}"
+                )
+        if state["optimizer"] is None and not self._spent():
+            raise checkpoint.CheckpointError(
+                f"{path}: that run was finished, there is nothing to go on with (init=image starts "
+                "a new run from its picture)"
+            )
 
     def _evaluate(self) -> Tensor:
         """The closure: one forward, one backward, one transfer of the losses to the host."""
         self.optimizer.zero_grad()
-        terms = self.objective(self.image)
+        image = self.image()
+        terms = self.objective(image)
         terms.total.backward()  # type: ignore[no-untyped-call]
         self._evaluation += 1
-        scalars = (terms.content, terms.style, terms.tv, terms.total, *terms.layers.values())
-        content, style, tv, total, *layers = torch.stack([s.detach() for s in scalars]).tolist()
-        seconds = self._seconds + time.perf_counter() - self._resumed_at
+        gradients = [v.grad for v in self.image.variables if v.grad is not None]
+        steepest = torch.stack([gradient.abs().max() for gradient in gradients]).max()
+        scalars = (terms.content, terms.style, terms.tv, terms.total, steepest)
+        transferred = torch.stack([s.detach() for s in (*scalars, *terms.layers.values())])
+        content, style, tv, total, gradient, *layers = transferred.tolist()
         row = Row(
             step=self._step,
             evaluation=self._evaluation,
-            seconds=seconds,
+            seconds=self._seconds + time.perf_counter() - self._resumed_at,
             content=content,
             style=style,
             tv=tv,
             total=total,
             layers=dict(zip(terms.layers, layers, strict=True)),
         )
-        self._pause(lambda: self._record(row))
+        self._pause(lambda: self._record(row, gradient, image.detach()))
         return terms.total
 
-    def _record(self, row: Row) -> None:
-        if not math.isfinite(row.total):
-            values = {"content": row.content, "style": row.style, "tv": row.tv}
-            bad = [name for name, value in values.items() if not math.isfinite(value)]
-            raise _Stop(
-                "non_finite",
-                "failed",
-                f"the loss is not finite at evaluation {row.evaluation} (step {row.step}, "
-                f"{', '.join(bad) or 'total'}): a smaller learning rate may help",
-            )
-        self._rows.append(row)
+    def _record(self, row: Row, gradient: float, image: Tensor) -> None:
+        fault = self.guard.check(row, gradient, self._best)
+        if fault and fault.kind == "non_finite":
+            raise _Bad(fault, row)  # no row: JSON and TensorBoard know no NaN
+        self.rows.append(row)
         if self._best is None or row.total < self._best.total:
             self._best = row
-            self._best_image.copy_(self.image.detach())
+            # A new tensor: the state before this step keeps the one that was best then.
+            self._best_image = image.clone()
         for sink in self.sinks:
             sink.on_evaluation(row)
         stop = self._stop_after(row)
         if self._wants_image(row.evaluation) or (stop and self.image_every):
             for sink in self.sinks:
-                sink.on_image(row.evaluation, self.image.detach())
+                sink.on_image(row.evaluation, image)
         if stop:
             raise stop
+        if fault:
+            raise _Bad(fault, row)
+
+    def _recover(self, bad: _Bad) -> None:
+        where = f"at evaluation {bad.row.evaluation} (step {bad.row.step})"
+        if self.guard.policy == "stop" or self._best is None:
+            error = f"{bad.fault.what} {where}: a smaller learning rate or guard=recover may help"
+            raise _Stop(bad.fault.kind, "failed", error)
+        if len(self._recoveries) >= self.guard.attempts:
+            error = f"{bad.fault.what} {where}, after {self.guard.attempts} recoveries"
+            raise _Stop(bad.fault.kind, "failed", error)
+        rates = [group["lr"] / 2 for group in self.optimizer.param_groups]
+        self.image.assign(self._best_image)
+        self.optimizer = self.make_optimizer(self.image.variables)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self._recoveries.append(
+            Recovery(bad.row.step, bad.row.evaluation, bad.fault.what, rates[0])
+        )
+        log.warning(
+            "%s %s: back to the best image, of evaluation %d, with lr %.4g",
+            bad.fault.what,
+            where,
+            self._best.evaluation,
+            rates[0],
+        )
+
+    def _spent(self) -> str | None:
+        """Which part of the budget is used up, between two steps."""
+        budget, best = self.budget, self._best
+        if budget.steps is not None and self._step >= budget.steps:
+            return "steps"
+        if budget.evaluations is not None and self._evaluation >= budget.evaluations:
+            return "evaluations"
+        if budget.seconds is not None and self._seconds >= budget.seconds:
+            return "seconds"
+        if budget.target_loss is not None and best and best.total <= budget.target_loss:
+            return "target_loss"
+        return None
 
     def _wants_image(self, evaluation: int) -> bool:
         every = self.image_every
@@ -279,35 +267,53 @@ class Trainer:
 
     def _finish(self, stop: _Stop) -> Outcome:
         if stop.status == "ok":
-            self._save(finished=True)
+            # L-BFGS's history is up to 200 images large, and nothing follows.
+            self._save({**self._state(), "optimizer": None})
+        elif stop.status == "interrupted":
+            self._save(self._before)
         return Outcome(
             status=stop.status,
             stop_reason=stop.reason,
             error=stop.error,
             steps=self._step,
-            rows=self._rows,
+            rows=self.rows,
+            recoveries=self._recoveries,
             best=self._best,
             seconds=self._seconds,
             image=self._best_image,
-            last_image=self.image.detach(),
+            last_image=self._current(),
         )
 
-    def _save(self, *, finished: bool = False) -> None:
-        """Save the state after a completed step, or the last images of a finished run.
+    def _save_is_due(self) -> bool:
+        evaluation, seconds = self._saved_at
+        every, period = self.checkpoint_every, self.checkpoint_seconds
+        elapsed = self._seconds + time.perf_counter() - self._resumed_at - seconds
+        return (every is not None and self._evaluation - evaluation >= every) or (
+            period is not None and elapsed >= period
+        )
 
-        An optimizer's state is whole only between steps, so a run that stops within one keeps the
-        checkpoint before; L-BFGS's history is up to 200 images large, so a finished run drops it.
-        """
-        if self.checkpoint_path is None or self._best is None:
-            return
-        state: dict[str, Any] = {
-            "image": self.image.detach(),
+    @torch.no_grad()
+    def _current(self) -> Tensor:
+        return self.image().detach().clone()
+
+    def _state(self) -> dict[str, Any]:
+        """The state between two steps, safe from the step that follows."""
+        return {
+            "variables": [variable.detach().clone() for variable in self.image.variables],
             "best_image": self._best_image,
-            "best": asdict(self._best),
-            "optimizer": None if finished else self.optimizer.state_dict(),
+            "best": asdict(self._best) if self._best else None,
+            "optimizer": checkpoint.snapshot(self.optimizer.state_dict()),
+            "rng": torch.get_rng_state(),
             "step": self._step,
             "evaluation": self._evaluation,
             "seconds": self._seconds,
+            "recoveries": [asdict(one) for one in self._recoveries],
         }
+
+    def _save(self, state: dict[str, Any]) -> None:
+        if self.checkpoint_path is None:
+            return
+        rows = [asdict(row) for row in self.rows if row.evaluation <= state["evaluation"]]
+        state = {**state, "rows": rows, "identity": dict(self.identity)}
         checkpoint.save(state, self.checkpoint_path)
-        self._saved_at = self._evaluation
+        self._saved_at = state["evaluation"], state["seconds"]

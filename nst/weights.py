@@ -33,6 +33,9 @@ BLOCKS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
 IMAGENET_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 # What torchvision publishes of the file's SHA-256: its first eight hexadecimal digits.
 IMAGENET_SHA256 = "dcbb9e9d"
+# The trunk that comes with the package, and what its file must hash to.
+EMBEDDED = Path(__file__).parent / "embedded" / "vgg19.safetensors"
+EMBEDDED_SHA256 = "3c84f806e32a71e7a87f99235219775fbf9a14168a53e69057f811a40c5ea6b3"
 # Seconds without an answer after which a download is given up.
 _TIMEOUT = 20.0
 
@@ -48,7 +51,7 @@ class Weights:
     Attributes:
         tensors: `convB_I.weight` (out x in x 3 x 3) and `convB_I.bias` (out), float32 on the CPU.
             A file may hold only the first convolutions.
-        source: `imagenet`, `random` or `file`.
+        source: `imagenet`, `embedded`, `random` or `file`.
         sha256: of the file; for `random` of the tensors themselves.
         detail: the path, or the seed.
     """
@@ -75,9 +78,9 @@ def resolve(spec: str, seed: int = 0) -> Weights:
 
     Args:
         spec: `imagenet`: torchvision's `IMAGENET1K_V1`, from torch hub's cache or downloaded;
-            `random`: see `random_weights`; `auto`: `imagenet` where it can be had, otherwise
-            `random` with a warning; anything else: the path of a `.pth`, `.pt` or `.safetensors`
-            file.
+            `embedded`: see `embedded_weights`; `random`: see `random_weights`; `auto`: `imagenet`
+            where it can be had, otherwise `embedded` with a warning; anything else: the path of a
+            `.pth`, `.pt` or `.safetensors` file.
         seed: of `random`.
 
     The last answers are kept, so the jobs of a sweep in one process decide and load once.
@@ -87,6 +90,8 @@ def resolve(spec: str, seed: int = 0) -> Weights:
     """
     if spec == "random":
         return random_weights(seed)
+    if spec == "embedded":
+        return embedded_weights()
     if spec in ("imagenet", "auto"):
         try:
             return imagenet_weights()
@@ -94,13 +99,13 @@ def resolve(spec: str, seed: int = 0) -> Weights:
             if spec == "imagenet":
                 raise
             log.warning(
-                "NO IMAGENET WEIGHTS: %s. Going on with calibrated RANDOM filters: textures and "
-                "colours are transferred, but not as well as with a trained network. "
-                "model.weights=PATH uses a file of your own, model.weights=random says that this "
-                "is intended.",
+                "NO IMAGENET WEIGHTS: %s. Going on with the EMBEDDED network, trained on drawn "
+                "textures: its pictures and losses differ from those with ImageNet weights. "
+                "model.weights=embedded says that this is intended, model.weights=PATH uses a file "
+                "of your own.",
                 error,
             )
-            return random_weights(seed)
+            return embedded_weights()
     return file_weights(Path(spec))
 
 
@@ -127,6 +132,21 @@ def imagenet_weights(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> 
     return file_weights(path, source="imagenet")
 
 
+def embedded_weights() -> Weights:
+    """The trunk that comes with the package: conv1_1 to conv5_1, trained on drawn textures.
+
+    How it was made and what it is good for is in `nst/embedded/README.md`. Its filters have a mean
+    activation of 1 over the training pictures, so it needs no weights of its own for the losses.
+
+    Raises:
+        WeightsError: the file is missing or altered.
+    """
+    weights = file_weights(EMBEDDED, source="embedded")
+    if weights.sha256 != EMBEDDED_SHA256:
+        raise WeightsError(f"{EMBEDDED}: altered (wrong SHA-256): install the package again")
+    return weights
+
+
 def file_weights(path: Path, source: str = "file") -> Weights:
     """Weights from a local file.
 
@@ -141,7 +161,8 @@ def file_weights(path: Path, source: str = "file") -> Weights:
     """
     if not path.is_file():
         raise WeightsError(
-            f"{path}: no such weights file (model.weights is auto, imagenet, random or a path)"
+            f"{path}: no such weights file (model.weights is auto, imagenet, embedded, random or "
+            "a path)"
         )
     try:
         digest = _sha256(path)

@@ -7,19 +7,20 @@ numbers; the optimizer's own arithmetic is left out. Timed are
   gradients of the network's weights at every evaluation, as many first implementations do;
 - `textbook loop`: `TextbookLoop` of the same file, frozen, cut at the deepest tap, with the targets
   computed once;
-- `nst`: one evaluation of `nst.trainer.Trainer` (so its bookkeeping counts against nst);
-- `bare convolutions`: the 13 convolutions up to conv5_1 on the inputs that nst gives them, in
-  nst's memory layout, each forward and backward to its input. No evaluation can do without them,
-  so that they are the floor for torch's convolutions in that layout.
+- `nst`: one evaluation of `nst.trainer.Trainer` (so its bookkeeping counts against nst), and the
+  same with the network in bfloat16 (`precision=bf16`);
+- `convolutions`: the 13 convolutions up to conv5_1 on the inputs that nst gives them, in nst's
+  memory layout and precision, each forward and backward to its input. No evaluation can do without
+  them, so that they are the floor for torch's convolutions.
 
-All work on the same image, content and style (white noise) in float32, with max pooling, torch's
-default settings and the calibrated random weights of `nst.weights` (no download; the values do not
-matter for the time). In the first evaluation, which is not timed, the three loops must agree on the
-losses. Then they take turns in one process: each repeat times every one of them once, over as many
-evaluations as last about 0.3 s, so that a slow spell of the machine meets all of them alike. The
-table shows medians over the repeats, of the seconds and of the ratios taken within each repeat (so
-they need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. On a GPU the
-clock is read only after the device has finished.
+All work on the same image, content and style (white noise), with max pooling, torch's default
+settings and the calibrated random weights of `nst.weights` (no download; the values do not matter
+for the time). In the first evaluation, which is not timed, the three loops must agree on the losses
+(bfloat16 to 5%). Then they take turns in one process: each repeat times every one of them once,
+over as many evaluations as last about 0.3 s, so that a slow spell of the machine meets all of them
+alike. The table shows medians over the repeats, of the seconds and of the ratios taken within each
+repeat (so they need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. On
+a GPU the clock is read only after the device has finished.
 
     python scripts/bench.py --size 256 512 --repeats 7 --device cpu --json bench.json
 
@@ -33,6 +34,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,17 +45,20 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this checkout's nst
 
-from nst.api import GATYS_CONTENT, GATYS_STYLE, resolve_device
+from nst.devices import resolve_device
 from nst.errors import InputError
 from nst.objective import Objective
 from nst.optimizers import adam
-from nst.trainer import Budget, Trainer
+from nst.records import Budget
+from nst.trainer import Trainer
 from nst.vgg import VGG19
 from nst.weights import Weights, convolutions, random_weights
+from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
 from reference_loop import ReferenceLoop, TextbookLoop
 
 Evaluate = Callable[[], object]
-REFERENCE, TEXTBOOK, NST, FLOOR = "reference's loop", "textbook loop", "nst", "bare convolutions"
+REFERENCE, TEXTBOOK, NST, FLOOR = "reference's loop", "textbook loop", "nst", "convolutions"
+HALF = ", bf16"
 # Seconds that one repeat of one contender lasts at least, for the sake of fast devices.
 REPEAT_SECONDS = 0.3
 
@@ -103,24 +108,31 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
     }
     reference = ReferenceLoop(state, content, style, image)
     textbook = TextbookLoop(state, content, style, image)
-    network = VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(device)
-    objective = Objective(
-        network, content, style, content_layers=GATYS_CONTENT, style_layers=GATYS_STYLE
-    )
+    objectives = {}
+    for suffix, precision in ("", "fp32"), (HALF, "bf16"):
+        objectives[suffix] = Objective(
+            VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(device),
+            content,
+            style,
+            content_layers=GATYS_CONTENT,
+            style_layers=GATYS_STYLE,
+            precision=precision,
+        )
 
-    def nst() -> float:
+    def nst(objective: Objective) -> float:
         (row,) = Trainer(objective, image, adam, Budget(evaluations=1)).run().rows
         return row.total
 
-    totals = [reference.evaluate().item(), textbook.evaluate().item(), nst()]
-    if not all(math.isclose(total, totals[0], rel_tol=1e-3) for total in totals):
-        sys.exit(f"the loops' total losses differ: {totals}")
-    return {
-        REFERENCE: reference.evaluate,
-        TEXTBOOK: textbook.evaluate,
-        NST: nst,
-        FLOOR: bare_convolutions(objective, image),
-    }
+    totals = [reference.evaluate().item(), textbook.evaluate().item()]
+    for objective, tolerance in zip(objectives.values(), (1e-3, 5e-2), strict=True):
+        totals.append(nst(objective))
+        if not all(math.isclose(total, totals[0], rel_tol=tolerance) for total in totals):
+            sys.exit(f"the loops' total losses differ: {totals}")
+    found: dict[str, Evaluate] = {REFERENCE: reference.evaluate, TEXTBOOK: textbook.evaluate}
+    for suffix, objective in objectives.items():
+        found[NST + suffix] = partial(nst, objective)
+        found[FLOOR + suffix] = bare_convolutions(objective, image)
+    return found
 
 
 def bare_convolutions(objective: Objective, image: Tensor) -> Evaluate:
@@ -177,25 +189,22 @@ def synchronize(device: torch.device) -> None:
 
 def summarise(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """For each name the columns of the table."""
-    columns = {"x reference": REFERENCE, "x textbook": TEXTBOOK, "x floor": FLOOR}
-    return {
-        name: {
-            "evaluations/s": 1 / median(own),
-            "seconds": median(own),
-            **{
-                column: median(a / b for a, b in zip(seconds[other], own, strict=True))
-                for column, other in columns.items()
-            },
-        }
-        for name, own in seconds.items()
-    }
+    summary = {}
+    for name, own in seconds.items():
+        floor = FLOOR + (HALF if name.endswith(HALF) else "")
+        columns = {"x reference": REFERENCE, "x textbook": TEXTBOOK, "x floor": floor}
+        summary[name] = {"evaluations/s": 1 / median(own), "seconds": median(own)}
+        for column, other in columns.items():
+            ratios = (a / b for a, b in zip(seconds[other], own, strict=True))
+            summary[name][column] = median(ratios)
+    return summary
 
 
 def table(summary: dict[str, dict[str, float]]) -> str:
     """The summary as plain text."""
-    lines = [" " * 17 + "".join(f"{column:>14}" for column in summary[NST])]
+    lines = [" " * 19 + "".join(f"{column:>14}" for column in summary[NST])]
     for name, figures in summary.items():
-        lines.append(f"{name:<17}" + "".join(f"{figure:>14.4g}" for figure in figures.values()))
+        lines.append(f"{name:<19}" + "".join(f"{figure:>14.4g}" for figure in figures.values()))
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ is the mean of the layers' similarities. Grey, so that the palette cannot give t
 Artworks are what to measure on: photographs share one texture, that of the camera.
 
     python scripts/eval_weights.py FOLDER
-    python scripts/eval_weights.py FOLDER --weights auto random vgg19.pth --disjoint
+    python scripts/eval_weights.py FOLDER --weights embedded random vgg19.pth --disjoint
     python scripts/eval_weights.py --grid photo.jpg art.jpg --grid other.jpg print.jpg --size 256
 
 The figures go to `OUT/retrieval.json`, the grid to `OUT/grid.png`: a row for each pair of content
@@ -27,7 +27,7 @@ from torch import Tensor
 
 import nst
 from nst import images
-from nst.api import resolve_device
+from nst.devices import resolve_device
 from nst.files import atomic_write
 from nst.functional import gram
 from nst.report.canvas import Box, Sheet
@@ -146,7 +146,7 @@ def main() -> None:
     """Read the command line, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", help="pictures for the retrieval")
-    parser.add_argument("--weights", nargs="+", default=["auto", "random"], metavar="SPEC")
+    parser.add_argument("--weights", nargs="+", default=["embedded", "random"], metavar="SPEC")
     parser.add_argument("--crops", type=int, default=10, help="per picture")
     parser.add_argument("--side", type=int, default=128, help="of a crop, px")
     parser.add_argument("--longest", type=int, default=512, help="longer side of a picture, px")

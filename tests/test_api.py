@@ -10,8 +10,9 @@ from PIL import Image
 
 import nst
 from nst import images
-from nst.api import Result, Start, resolve_device
-from nst.trainer import Row
+from nst.api import Result, Start
+from nst.devices import resolve_device
+from nst.records import Row
 
 SHALLOW = {
     "content_layers": {"relu2_1": 1.0},
@@ -108,7 +109,10 @@ def test_checkpoint_and_resume(content_path: Path, style_path: Path, tmp_path: P
     assert cut.status == "interrupted"
     rest = run(content_path, style_path, **options, resume=path, budget=nst.Budget(steps=4))
     assert rest.last_picture.tobytes() == whole.last_picture.tobytes()
-    assert [row.evaluation for row in rest.losses] == [5, 6, 7, 8]
+    assert [row.evaluation for row in rest.losses] == list(range(1, len(whole.losses) + 1))
+    assert [row.total for row in rest.losses] == [row.total for row in whole.losses]
+    with pytest.raises(nst.InputError, match=r"another style_weight \(1000000.0 there, 5.0 here\)"):
+        run(content_path, style_path, optimizer=optimizer, resume=path, style_weight=5.0)
 
 
 def test_yardstick_is_the_same_whatever_was_minimised(content_path: Path, style_path: Path) -> None:

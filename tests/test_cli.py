@@ -217,7 +217,7 @@ BAD = [
     (["size=abc"], "size=abc Value 'abc' of type 'str' could not be converted to Integer"),
     (["seed=1.5"], "could not be converted to Integer"),
     (["+layers.style.relu9_9=1"], "unknown layer 'relu9_9'; the layers are conv1_1"),
-    (["optimzer=adam"], "'optimzer' not in 'RunConf'; valid keys: budget, content"),
+    (["optimzer=adam"], "'optimzer' not in 'RunConf'; valid keys: alpha, budget"),
     (["optimizer.momentum=1"], "valid keys: history_size, line_search_fn, lr"),
     (["optimizer=sgd"], "Available options in 'optimizer': adam lbfgs"),
     (["resize=crop"], "expected one of [fit, stretch]"),
@@ -231,6 +231,14 @@ BAD = [
     (["init=image", "init.path=none.png"], "none.png: no such file"),
     (["content=a=b.jpg"], "cannot parse the override content=a=b.jpg"),
     (["loss.content_weight=0", "loss.style_weight=0"], "nothing to optimise"),
+    (["guard.policy=hope"], "stop, recover"),
+    (["guard.blow_up=0.5"], "guard.blow_up must be greater than 1"),
+    (["output.format=gif"], "png, jpg, webp, tiff"),
+    (["checkpoint.every=soon"], "checkpoint.every must be evaluations, such as 100, or seconds"),
+    (["checkpoint.every=0"], "checkpoint.every must be greater than 0"),
+    (["resume=nowhere"], "resume=nowhere: no run was started there"),
+    (["resume=nowhere", "--multirun"], "a sweep is gone on with by the same command"),
+    (["experiment=reference", "optimizer._target_=torch.optim.SGD"], "not for SGD"),
 ]
 
 

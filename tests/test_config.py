@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nst import app, build, schema
 from nst.errors import InputError
+from nst.schema import groups
 
 CONF = app.config_dir()
 GROUPS = ("optimizer", "init", "layers", "loss", "model", "budget", "experiment")
@@ -91,7 +92,7 @@ def test_reference_experiment_is_the_reference(optimizer: str, steps: int) -> No
         "content_weight": 1,
         "style_weight": 1e6,
         "tv_weight": 0,
-        "gram": schema.Gram.chw,
+        "gram": groups.Gram.chw,
         "joint": False,
     }
     assert options.optimizer.lr == {"adam": 0.1, "lbfgs": 1}[optimizer]

@@ -34,11 +34,12 @@ from torch import Tensor
 from torchvision import transforms
 
 from nst import images, inits, optimizers
-from nst.api import GATYS_CONTENT, GATYS_STYLE
 from nst.objective import Objective
-from nst.trainer import Budget, Outcome, Trainer
+from nst.records import Budget, Outcome
+from nst.trainer import Trainer
 from nst.vgg import VGG19
 from nst.weights import Weights, convolutions, file_weights
+from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
 from reference_loop import ReferenceLoop
 from support import checker_picture, xor_picture
 

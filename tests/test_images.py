@@ -1,12 +1,17 @@
 """Reading, resizing and writing pictures."""
 
+import io
+import json
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision.transforms as T
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from nst import images
@@ -176,3 +181,135 @@ def test_save_is_whole_or_not_at_all(picture: Image.Image, tmp_path: Path, monke
         images.save(Image.new("RGB", (9, 9)), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_twelve_bits_of_a_tiff_are_scaled(tmp_path: Path) -> None:
+    """Pillow reads 12 bits as they are; a TIFF of them by hand, since nothing here writes one."""
+    values = np.array([0, 1000, 2048, 4095])
+    packed = bytearray()
+    for first, second in values.reshape(-1, 2):
+        packed += bytes([first >> 4, (first & 15) << 4 | second >> 8, second & 255])
+    entries = [
+        (256, 4, 4), (257, 4, 1), (258, 3, 12), (259, 3, 1), (262, 3, 1),
+        (273, 4, 8 + 2 + 9 * 12 + 4), (277, 3, 1), (278, 4, 1), (279, 4, len(packed)),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(entries))
+    for tag, kind, value in entries:
+        directory += struct.pack("<HHII", tag, kind, 1, value)
+    header = struct.pack("<2sHI", b"II", 42, 8)
+    (tmp_path / "a.tiff").write_bytes(header + directory + struct.pack("<I", 0) + packed)
+    loaded = np.asarray(images.load(tmp_path / "a.tiff"))
+    assert loaded[0, :, 0].tolist() == [0, 62, 128, 255]
+
+
+def test_floating_point_beyond_any_convention_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for white, expected in ((255.0, ""), (1000.0, "values up to 1000, taken as white")):
+        caplog.clear()
+        Image.fromarray(np.array([[0, white]], np.float32)).save(tmp_path / "a.tiff")
+        assert np.asarray(images.load(tmp_path / "a.tiff"))[0, :, 0].tolist() == [0, 255]
+        assert expected in caplog.text
+        assert bool(expected) == bool(caplog.records)
+
+
+def test_transparent_value_of_sixteen_bit_grey_is_white(tmp_path: Path) -> None:
+    values = np.array([[0, 1000, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=1000)
+    assert np.asarray(images.load(tmp_path / "a.png"))[0, :, 0].tolist() == [0, 255, 255]
+
+
+def test_cmyk_and_animations_are_said(
+    picture: Image.Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture.convert("CMYK").save(tmp_path / "print.tiff")
+    images.load(tmp_path / "print.tiff")
+    assert "print.tiff: CMYK colours, made for print; converted to sRGB" in caplog.text
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert images.load(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
+    assert "a.gif: has 3 frames, the first is taken" in caplog.text
+
+
+def test_transparency_is_upright_and_none_where_opaque(tmp_path: Path) -> None:
+    alpha = Image.fromarray(np.array([[0, 100], [200, 255]], np.uint8))
+    picture = Image.new("RGB", (2, 2), "red")
+    picture.putalpha(alpha)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned upside down
+    picture.save(tmp_path / "a.png", exif=exif)
+    found = images.transparency(tmp_path / "a.png")
+    assert found is not None
+    assert np.array_equal(np.asarray(found), np.asarray(alpha)[::-1, ::-1])
+    picture.putalpha(255)
+    assert images.transparency(picture) is None
+    assert images.transparency(picture.convert("L")) is None
+    assert images.transparency(torch.rand(3, 4, 4)) is None
+
+
+@pytest.mark.parametrize("suffix", images.WRITTEN)
+def test_result_says_what_made_it(picture: Image.Image, tmp_path: Path, suffix: str) -> None:
+    # JSON keeps to ASCII, as EXIF does.
+    about = {"Software": "nst 1", "nst settings": json.dumps({"size": 64, "style": "Ø.jpg"})}
+    images.save(picture, tmp_path / f"a{suffix}", about)
+    with Image.open(tmp_path / f"a{suffix}") as loaded:
+        if suffix == ".png":
+            assert {key: loaded.info[key] for key in about} == about
+        else:
+            assert loaded.getexif()[0x0131] == "nst 1"
+            assert about["nst settings"] in loaded.getexif()[0x010E]
+        difference = np.asarray(loaded).astype(int) - gradient()
+        assert np.abs(difference).mean() < (0.1 if suffix in (".png", ".tiff") else 8)
+
+
+@pytest.mark.parametrize("suffix", images.WRITTEN)
+def test_transparent_result(tmp_path: Path, suffix: str) -> None:
+    images.save(Image.new("RGBA", (8, 8), (255, 0, 0, 0)), tmp_path / f"a{suffix}")
+    with Image.open(tmp_path / f"a{suffix}") as loaded:
+        loaded.load()
+        if suffix == ".jpg":
+            assert loaded.getpixel((0, 0)) == (255, 255, 255)
+        else:
+            assert loaded.getchannel("A").getextrema() == (0, 0)
+
+
+def encoded(kind: str) -> bytes:
+    """A small picture in one of the formats that are read, with what metadata the format takes."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"exif": exif} if kind in ("PNG", "JPEG", "WEBP", "TIFF", "AVIF") else {}
+    buffer = io.BytesIO()
+    Image.fromarray(gradient()).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+ENCODED = {kind: encoded(kind) for kind in images.FORMATS}
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4)), max_size=6),
+    end=st.floats(0.05, 1),
+)
+@pytest.mark.parametrize("kind", images.FORMATS)
+def test_altered_files_give_a_picture_or_an_image_error(
+    tmp_path_factory: pytest.TempPathFactory,
+    kind: str,
+    edits: list[tuple[float, bytes]],
+    end: float,
+) -> None:
+    data = bytearray(ENCODED[kind])
+    for place, new in edits:
+        position = int(place * len(data))
+        data[position : position + len(new)] = new
+    path = tmp_path_factory.getbasetemp() / f"altered.{kind.lower()}"
+    path.write_bytes(data[: max(1, int(end * len(data)))])
+    try:
+        loaded = images.load(path)
+    except ImageError as error:
+        message = str(error)
+        assert str(path) in message
+        assert "\n" not in message
+    else:
+        assert loaded.mode == "RGB"
+        assert loaded.size == np.asarray(loaded).shape[1::-1]

@@ -120,6 +120,44 @@ def test_slurm(tmp_path: Path) -> None:
     assert len(arrays) == 1
 
 
+@pytest.mark.usefixtures("slurm")
+def test_slurm_runs_a_job_again_whose_time_is_up(tmp_path: Path) -> None:
+    """SIGUSR1, as `sbatch --signal=B:USR1@60` sends it: saved, requeued, gone on with."""
+    run = tmp_path / "run"
+    long = "size=32 model.weights=random budget.evaluations=500 optimizer=adam"
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -m nst {long} output.image_every=10 hydra.run.dir=run\n"
+    )
+
+    def slurm(*command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+        return done.stdout.strip()
+
+    def wait(condition: Callable[[], bool], seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, slurm("scontrol", "show", "job", job)
+            time.sleep(0.1)
+
+    def status() -> object:
+        path = run / "result.json"
+        return json.loads(path.read_text())["status"] if path.exists() else None
+
+    job = slurm("sbatch", "--parsable", "--requeue", str(script))
+    wait(lambda: (run / "images" / "000010.png").exists())
+    slurm("scancel", "--signal=USR1", "--batch", job)
+    wait(lambda: status() == "interrupted")
+    wait(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
+    # Slurm would wait two minutes before it runs a requeued job.
+    wait(lambda: "JobState=PENDING" in slurm("scontrol", "show", "job", job))
+    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+    wait(lambda: status() == "ok")
+    record = json.loads((run / "result.json").read_text())
+    assert record["evaluations"] == 500
+    assert 10 <= record["resumed_after"] < 500
+
+
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     """What changes when a finished job runs again: its result is a new file."""
     found = (folder / "outputs" / "four").glob("*/result.json")

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import checkpoint, optimizers
+from nst import checkpoint, optimizers, parametrizations
 from nst.errors import InputError
 from nst.objective import Terms
-from nst.trainer import Budget, Row, Trainer
+from nst.records import Budget, Outcome, Row
+from nst.trainer import Trainer
 
 GOAL = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
 
@@ -97,7 +98,7 @@ def test_non_finite_loss_fails_the_run_and_keeps_the_best_image() -> None:
     outcome = trainer(Budget(evaluations=9), objective=poisoned).run()
     assert (outcome.status, outcome.stop_reason) == ("failed", "non_finite")
     assert outcome.error is not None
-    assert "evaluation 4 (step 4, content)" in outcome.error
+    assert "not finite (content) at evaluation 4 (step 4)" in outcome.error
     assert len(outcome.rows) == 3
     assert torch.isfinite(outcome.image).all()
     assert quadratic(outcome.image).total.item() == pytest.approx(outcome.rows[-1].total)
@@ -148,30 +149,112 @@ def test_seconds_count_the_optimisation_and_not_the_sinks(monkeypatch) -> None:
     assert outcome.seconds == 4
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        optimizers.adam,
-        lambda p: optimizers.lbfgs(p, max_iter=3),
-        lambda p: optimizers.lbfgs(p, max_iter=3, line_search_fn="strong_wolfe"),
-    ],
-    ids=["adam", "lbfgs", "lbfgs_wolfe"],
-)
+MAKERS = {
+    "adam": optimizers.adam,
+    "lbfgs": lambda p: optimizers.lbfgs(p, max_iter=3),
+    "lbfgs_wolfe": lambda p: optimizers.lbfgs(p, max_iter=3, line_search_fn="strong_wolfe"),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_four_steps_are_two_and_two(make, tmp_path: Path) -> None:
     whole = trainer(Budget(steps=4), make).run()
     path = tmp_path / "checkpoint.pt"
     first = trainer(Budget(evaluations=10_000), make, checkpoint_path=path, checkpoint_every=1)
     first.stop_requested = lambda: "SIGINT" if first._step == 3 else None
     assert first.run().status == "interrupted"
-    second = trainer(Budget(steps=4), make)
-    second.restore(path)
-    outcome = second.run()
+    assert_the_same(resumed(path, make), whole)
+
+
+@pytest.mark.parametrize("parametrization", [parametrizations.pixel, parametrizations.fourier])
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_stopped_after_any_evaluation_a_run_goes_on_to_the_same_bits(
+    make, parametrization, tmp_path: Path
+) -> None:
+    """In the middle of a step too: the state on disk is then the one before that step."""
+    given = {"parametrization": parametrization}
+    whole = trainer(Budget(steps=4), make, **given).run()
+    assert len(whole.rows) >= 4
+    for last in range(1, len(whole.rows) + 1):
+        path = tmp_path / f"{last}.pt"
+        first = trainer(Budget(steps=4), make, checkpoint_path=path, **given)
+        first.stop_requested = lambda run=first, last=last: (
+            "SIGTERM" if run._evaluation == last else None
+        )
+        assert first.run().status == "interrupted"
+        assert_the_same(resumed(path, make, **given), whole)
+
+
+def test_finished_checkpoint_gives_its_outcome_again_but_no_more(tmp_path: Path) -> None:
+    """As where a run was killed after its last evaluation, before its result was written."""
+    path = tmp_path / "checkpoint.pt"
+    whole = trainer(Budget(evaluations=6), checkpoint_path=path).run()
+    again = trainer(Budget(evaluations=6), checkpoint_path=path)
+    again.restore(path)
+    outcome = again.run()
+    assert (outcome.status, outcome.stop_reason) == ("ok", "evaluations")
+    assert_the_same(outcome, whole)
+    with pytest.raises(checkpoint.CheckpointError, match="was finished"):
+        trainer(Budget(evaluations=7)).restore(path)
+    with pytest.raises(checkpoint.CheckpointError, match=r"after 6 evaluations, .*evaluations=5"):
+        trainer(Budget(evaluations=5)).restore(path)
+
+
+def test_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    checkpoint.save({"image": torch.ones(1), "optimizer": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(checkpoint.CheckpointError, match="another version of nst"):
+        trainer(Budget(steps=1)).restore(tmp_path / "checkpoint.pt")
+
+
+def resumed(path: Path, make, **given) -> Outcome:
+    run = trainer(Budget(steps=4), make, **given)
+    run.restore(path)
+    return run.run()
+
+
+def assert_the_same(outcome: Outcome, whole: Outcome) -> None:
     assert torch.equal(outcome.last_image, whole.last_image)
     assert torch.equal(outcome.image, whole.image)
-    assert outcome.steps == 4
-    assert [row.total for row in outcome.rows] == [
-        row.total for row in whole.rows[-len(outcome.rows) :]
+    assert outcome.steps == whole.steps
+    assert [(row.evaluation, row.total) for row in outcome.rows] == [
+        (row.evaluation, row.total) for row in whole.rows
     ]
+
+
+def test_checkpoint_is_of_the_run_that_asks_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    asked = iter([None, "SIGINT"])
+    first = trainer(Budget(steps=9), checkpoint_path=path, stop_requested=lambda: next(asked))
+    first.identity = {"size": "32", "weights": "a"}
+    first.run()
+    other = trainer(Budget(steps=9))
+    other.identity = {"size": "64", "weights": "a", "mask": "b"}
+    with pytest.raises(checkpoint.CheckpointError) as caught:
+        other.restore(path)
+    assert "another mask (nothing there, b here), size (32 there, 64 here)" in str(caught.value)
+
+
+def test_checkpoints_come_after_the_evaluations_or_seconds_asked_for(
+    monkeypatch, tmp_path: Path
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(checkpoint, "save", lambda state, path: saved.append(state["evaluation"]))
+    path = tmp_path / "checkpoint.pt"
+    trainer(Budget(steps=9), checkpoint_path=path, checkpoint_every=4).run()
+    assert saved == [4, 8, 9]
+    saved.clear()
+    now = 0.0
+    monkeypatch.setattr("nst.trainer.time.perf_counter", lambda: now)
+
+    def one_second(image: Tensor) -> Terms:
+        nonlocal now
+        now += 1
+        return quadratic(image)
+
+    clocked = trainer(Budget(steps=9), objective=one_second, checkpoint_path=path)
+    clocked.checkpoint_seconds = 3
+    clocked.run()
+    assert saved == [3, 6, 9]
 
 
 def test_finished_run_keeps_its_images_but_no_optimizer_state(tmp_path: Path) -> None:
@@ -188,12 +271,21 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(checkpoint.CheckpointError, match="no such checkpoint"):
         checkpoint.load(path)
     checkpoint.save({"image": torch.ones(1000)}, path)
+    checkpoint.save({"image": torch.ones(1000)}, path)
+    before = checkpoint.previous(path).read_bytes()
     data = bytearray(path.read_bytes())
     position = data.find(torch.ones(50).numpy().tobytes())
     data[position] ^= 1
+    path.write_bytes(data)
+    assert torch.equal(checkpoint.load(path)["image"], torch.ones(1000))  # the one before
+    assert path.read_bytes() == before  # which is then the last
+    assert not checkpoint.previous(path).exists()
     path.write_bytes(data)
     with pytest.raises(checkpoint.CheckpointError, match=r"damaged|not a readable"):
         checkpoint.load(path)
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(checkpoint.CheckpointError, match="not a readable"):
         checkpoint.load(path)
+    path.unlink()
+    checkpoint.previous(path).write_bytes(before)
+    assert torch.equal(checkpoint.load(path)["image"], torch.ones(1000))

@@ -208,8 +208,8 @@ def test_auto_falls_back_with_one_warning_and_imagenet_does_not(
     monkeypatch.setattr(sources, "imagenet_weights", offline)
     sources.resolve.cache_clear()
     try:
-        assert sources.resolve("auto").source == "random"
-        assert sources.resolve("auto").source == "random"
+        assert sources.resolve("auto").source == "embedded"
+        assert sources.resolve("auto").source == "embedded"
         assert caplog.text.count("NO IMAGENET WEIGHTS") == 1
         with pytest.raises(WeightsError, match="no network"):
             sources.resolve("imagenet")

@@ -14,7 +14,7 @@ def cautions(sweep: Sweep, comparability: Comparability, yardstick: Yardstick) -
         _differing(aspect, values, comparability, yardstick)
         for aspect, values in comparability.differing.items()
     ]
-    found += _random_filters(sweep) + _without_result(sweep) + _unequal_budgets(sweep)
+    found += _network(sweep) + _without_result(sweep) + _unequal_budgets(sweep)
     return tuple(found)
 
 
@@ -38,13 +38,20 @@ def _plural(aspect: str) -> str:
     return plurals.get(aspect, f"sets of {aspect}")
 
 
-def _random_filters(sweep: Sweep) -> list[str]:
-    if not any(run.weights.get("source") == "random" for run in sweep.runs):
-        return []
-    return [
-        "The network's filters are random, not trained on ImageNet: these results compare "
-        "optimisation, and say little about the look of real style transfer."
-    ]
+def _network(sweep: Sweep) -> list[str]:
+    sources = {run.weights.get("source") for run in sweep.runs}
+    found = []
+    if "random" in sources:
+        found.append(
+            "The network's filters are random, not trained on ImageNet: these results compare "
+            "optimisation, and say little about the look of real style transfer."
+        )
+    if "embedded" in sources:
+        found.append(
+            "The network is the embedded one, trained on drawn textures: losses and pictures "
+            "differ from those with ImageNet weights."
+        )
+    return found
 
 
 def _without_result(sweep: Sweep) -> list[str]:

@@ -19,7 +19,7 @@ from nst.report.runs import Curve, Losses, Run, Sweep
 Number = TypeVar("Number", int, float)
 
 # Overrides that say where a run goes or whether it is redone, not what it computes.
-NOT_FACTORS = frozenset({"name", "force", "metric"})
+NOT_FACTORS = frozenset({"name", "force", "metric", "resume", "checkpoint.every"})
 STATUSES = frozenset({"ok", "failed", "interrupted"})
 
 

@@ -250,8 +250,9 @@ def _subtitle(sweep: Sweep) -> str:
 def _result(run: Run) -> Picture | None:
     """Return the picture a run ended with; a failed run has none to compare."""
     pixels = int(WIDEST * DPI)
-    shown = run.status in ("ok", "interrupted")
-    return thumbnail(run.folder / "result.png", pixels) if shown else None
+    made = [path for path in run.folder.glob("result.*") if path.suffix != ".json"]
+    shown = made and run.status in ("ok", "interrupted")
+    return thumbnail(made[0], pixels) if shown else None
 
 
 def _inputs(sweep: Sweep, kind: str) -> list[Input]:

@@ -1,0 +1,85 @@
+"""Where a run computes, and how repeatably."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from nst.errors import InputError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that a name means here.
+
+    Args:
+        name: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Raises:
+        InputError: an unknown name, or a device that this machine does not have.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+        raise InputError(f"device={name}: must be auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda" and not cuda:
+        raise InputError(f"device={name}: no CUDA device is available here (device=cpu would work)")
+    if index and int(index) >= torch.cuda.device_count():
+        raise InputError(f"device={name}: there are only {torch.cuda.device_count()} CUDA devices")
+    if kind == "mps" and not mps:
+        raise InputError("device=mps: no MPS device is available here (device=cpu would work)")
+    return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """The device as results name it, a GPU with its model."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
+
+
+@contextmanager
+def tf32(wanted: bool) -> Iterator[None]:
+    """Let CUDA's matrix units round float32 inputs to 10 bits where `wanted`, else keep them whole.
+
+    Torch's own default is yes for convolutions and no for matrix products.
+    """
+    units: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    setting: tuple[str, bool | str] = ("allow_tf32", wanted)
+    if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later
+        units = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+        setting = ("fp32_precision", "tf32" if wanted else "ieee")
+    name, value = setting
+    before = [getattr(unit, name) for unit in units]
+    for unit in units:
+        setattr(unit, name, value)
+    try:
+        yield
+    finally:
+        for unit, old in zip(units, before, strict=True):
+            setattr(unit, name, old)
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Let torch use only algorithms that give the same bits every time, where `wanted`.
+
+    An operation that has none then raises a RuntimeError. Without it a CPU gives the same bits too
+    (with the same number of threads); a GPU adds up in any order.
+    """
+    if not wanted:
+        yield
+        return
+    # cuBLAS reads it when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]

@@ -1,0 +1,30 @@
+"""What a run is made of, as text to compare: does a checkpoint belong to it?"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+
+def call(function: Callable[..., Any]) -> str:
+    """A function with the arguments bound to it."""
+    if isinstance(function, partial):
+        bound = ", ".join(f"{key}={value}" for key, value in sorted(function.keywords.items()))
+        return f"{function.func.__name__}({bound})"
+    return f"{getattr(function, '__name__', function)}()"
+
+
+def describe(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values as short text that is equal exactly where they are."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, Tensor):
+            data = value.detach().cpu().contiguous()
+            digest = hashlib.sha256(data.numpy().tobytes()).hexdigest()[:12]
+            return f"{data.shape[3]} x {data.shape[2]} px, {digest}"
+        return json.dumps(value, default=str, sort_keys=True)
+
+    return {key: text(value) for key, value in values.items()}

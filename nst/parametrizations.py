@@ -1,0 +1,92 @@
+"""What an optimizer really turns: the variables from which the image is made.
+
+A parametrization is a function of the starting image that returns an `Image`. The optimizer sees
+its variables alone, everything else the image that they stand for, so each goes with every
+optimizer, init and budget.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Image(Protocol):
+    """An image as a function of variables.
+
+    Attributes:
+        variables: leaf tensors that require gradients, contiguous.
+    """
+
+    variables: list[Tensor]
+
+    def __call__(self) -> Tensor:
+        """The image, 1 x 3 x H x W, ImageNet-normalised; differentiable."""
+
+    def assign(self, image: Tensor) -> None:
+        """Set the variables so that they stand for this image."""
+
+
+Parametrization = Callable[[Tensor], Image]
+
+
+def pixel(image: Tensor) -> Image:
+    """The pixels themselves, as Gatys et al. have it."""
+    return _Pixels(image)
+
+
+def fourier(image: Tensor, *, power: float = 0.5) -> Image:
+    """The image's Fourier coefficients, each in units of what natural images have there.
+
+        image = irfft2(variables * scale, norm="ortho"),   scale(f) = c / max(f, 1)**power
+
+    with f in cycles per longer side and c such that the mean square of the scale is 1, which keeps
+    step sizes what they are for pixels. With pixels an optimizer has to move thousands of them
+    together to change a sky; here that is one variable, with a gradient and a curvature of its own.
+    (Mordvintsev et al., *Differentiable Image Parameterizations*, Distill 2018, for visualisation.)
+
+    Args:
+        image: where to start.
+        power: 0 leaves the coefficients unscaled, 1 follows natural images. The larger it is, the
+            freer are the large forms and colours: high powers repaint a picture, low ones keep it,
+            and at 1 L-BFGS without a line search may leap away in its first steps.
+    """
+    return _Fourier(image, power)
+
+
+class _Pixels:
+    def __init__(self, image: Tensor) -> None:
+        start = image.detach().clone(memory_format=torch.contiguous_format)
+        self.variables = [start.requires_grad_(True)]
+
+    def __call__(self) -> Tensor:
+        return self.variables[0]
+
+    @torch.no_grad()
+    def assign(self, image: Tensor) -> None:
+        self.variables[0].copy_(image)
+
+
+class _Fourier:
+    def __init__(self, image: Tensor, power: float) -> None:
+        self._size = height, width = image.shape[2], image.shape[3]
+        longest = max(height, width)
+        rows = torch.fft.fftfreq(height, device=image.device)[:, None] * longest
+        columns = torch.fft.rfftfreq(width, device=image.device)[None] * longest
+        scale = torch.hypot(rows, columns).clamp(min=1) ** -power
+        self._scale = (scale / scale.square().mean().sqrt()).to(image.dtype)
+        self.variables = [self._encoded(image).requires_grad_(True)]
+
+    def __call__(self) -> Tensor:
+        spectrum = torch.view_as_complex(self.variables[0]) * self._scale
+        image: Tensor = torch.fft.irfft2(spectrum, s=self._size, norm="ortho")
+        return image
+
+    @torch.no_grad()
+    def assign(self, image: Tensor) -> None:
+        self.variables[0].copy_(self._encoded(image))
+
+    def _encoded(self, image: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(image.detach(), norm="ortho") / self._scale
+        return torch.view_as_real(spectrum).contiguous()

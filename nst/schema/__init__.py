@@ -1,0 +1,98 @@
+"""Every option's type and range.
+
+The YAML files in `conf/` hold the values; these classes hold the types. Hydra checks a composed
+config against them before anything runs (before the first job of a sweep), and `validate` turns it
+into these very objects and checks the ranges.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from nst.errors import InputError
+from nst.schema.groups import (
+    AdamConf,
+    Alpha,
+    BudgetConf,
+    CheckpointConf,
+    ContentInitConf,
+    FourierConf,
+    GuardConf,
+    ImageInitConf,
+    LayersConf,
+    LbfgsConf,
+    LossConf,
+    Metric,
+    ModelConf,
+    OutputConf,
+    PixelConf,
+    PrecisionConf,
+    RandomInitConf,
+    Resize,
+    StyleInitConf,
+)
+from nst.schema.ranges import at_least
+
+
+@dataclass
+class RunConf:
+    """The whole config of one run; optimizer and init are open to classes of the user's."""
+
+    content: str = MISSING
+    style: str = MISSING
+    size: int | None = MISSING
+    resize: Resize = MISSING
+    alpha: Alpha = MISSING
+    seed: int = MISSING
+    device: str = MISSING
+    deterministic: bool = MISSING
+    resume: str | None = MISSING
+    name: str = MISSING
+    force: bool = MISSING
+    metric: Metric = MISSING
+    optimizer: Any = MISSING
+    init: Any = MISSING
+    parametrization: Any = MISSING
+    precision: PrecisionConf = MISSING
+    layers: LayersConf = MISSING
+    loss: LossConf = MISSING
+    model: ModelConf = MISSING
+    budget: BudgetConf = MISSING
+    guard: GuardConf = MISSING
+    output: OutputConf = MISSING
+    checkpoint: CheckpointConf = MISSING
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            at_least("size", self.size, 1)
+        at_least("seed", self.seed, 0)
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, for the defaults lists in `conf/` to refer to."""
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=RunConf)
+    store.store(group="schema/optimizer", name="adam", node=AdamConf)
+    store.store(group="schema/optimizer", name="lbfgs", node=LbfgsConf)
+    store.store(group="schema/init", name="random", node=RandomInitConf)
+    store.store(group="schema/init", name="content", node=ContentInitConf)
+    store.store(group="schema/init", name="style", node=StyleInitConf)
+    store.store(group="schema/init", name="image", node=ImageInitConf)
+    store.store(group="schema/parametrization", name="pixel", node=PixelConf)
+    store.store(group="schema/parametrization", name="fourier", node=FourierConf)
+
+
+def validate(config: DictConfig) -> RunConf:
+    """The composed config as typed objects, its ranges checked.
+
+    Raises:
+        nst.errors.InputError: a value missing or out of its range; the message names the key.
+        omegaconf.errors.OmegaConfBaseException: a value of the wrong type.
+    """
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise InputError(f"{', '.join(missing)} must be given")
+    run = OmegaConf.to_object(config)
+    assert isinstance(run, RunConf)  # noqa: S101 - the primary config begins with run_schema
+    return run

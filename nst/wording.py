@@ -1,0 +1,54 @@
+"""What an error says to a user, in one line."""
+
+import re
+from dataclasses import fields, is_dataclass
+
+from hydra.errors import OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+
+def one_line(error: Exception) -> str:
+    """The gist of an error in one line: which key, what is wrong, what would be valid."""
+    if isinstance(error, OverrideParseException):
+        return (
+            f"cannot parse the override {error.override} (a value with special characters needs "
+            f"quotes of its own, such as 'content=\"a=b, c.jpg\"')"
+        )
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    text = f"{error}\n{cause}" if cause is not error else str(error)
+    lines = dict.fromkeys(line.strip() for line in text.splitlines())
+    valid = _valid_keys(cause)
+    # Of no use to a user: Hydra's search path, OmegaConf's types; and, where the valid keys are
+    # known, the advice to add a key of one's own.
+    types = ("object_type=", "reference_type=", "full_key")
+    noise: tuple[str, ...] = ("Config search path", "provider=", "Set hydra.searchpath", *types)
+    if valid:
+        noise = (*noise, "To append")
+    return " ".join(line for line in lines if line and not line.startswith(noise)) + valid
+
+
+def _valid_keys(error: BaseException) -> str:
+    """For an unknown key: the keys that its node has."""
+    known = getattr(error, "object_type", None)
+    unknown = isinstance(error, AttributeError | KeyError)
+    if not unknown or not isinstance(known, type) or not is_dataclass(known):
+        return ""
+    names = sorted(item.name for item in fields(known) if not item.name.startswith("_"))
+    return f"; valid keys: {', '.join(names)}"
+
+
+def missing_plugin(error: Exception) -> str | None:
+    """For a launcher or sweeper that is not installed: what to install."""
+    absent = re.search(r"Unknown plugin class.*hydra_plugins\.hydra_([a-z]+)_([a-z]+)", str(error))
+    if not absent:
+        return None
+    extra, kind = absent.groups()
+    return f"the {extra} {kind} is an extra: pip install 'nst[{extra}]'"
+
+
+def ended_early(error: Exception) -> str:
+    """Why a launcher or sweeper ended the sweep."""
+    # submitit's sentences are two lines long, joblib's is one and an empty one.
+    reason = " ".join(str(error).splitlines()[:2]).strip(" .") or type(error).__name__
+    again = "the same command with the same name= runs what is missing"
+    return f"the sweep ended early: {reason} ({again})"

@@ -1,0 +1,51 @@
+"""A measure of pictures that is the same for all runs, whatever each of them minimised."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nst.objective import Objective, balance
+from nst.vgg import VGG19, Pooling, minimum_side
+from nst.weights import Weights
+
+GATYS_CONTENT = {"relu4_2": 1.0}
+GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "relu5_1": 1.0}
+
+
+@torch.no_grad()
+def yardstick(
+    weights: Weights, pooling: Pooling, content: Tensor, style: Tensor, image: Tensor
+) -> dict[str, float] | None:
+    """Unweighted terms of an image over the layers of Gatys et al., and their balance.
+
+    Args:
+        weights: of the network.
+        pooling: of the network.
+        content: 1 x 3 x H x W.
+        style: 1 x 3 x H' x W'.
+        image: 1 x 3 x H x W, the one to be measured.
+
+    Returns:
+        `content`, `style` and `balance` (see `nst.objective.balance`); None where a picture is too
+        small or the weights too short for those layers.
+    """
+    taps = [*GATYS_CONTENT, *GATYS_STYLE]
+    deep_enough = all(tap.replace("relu", "conv") + ".weight" in weights.tensors for tap in taps)
+    sides = (*content.shape[2:], *style.shape[2:])
+    if not deep_enough or min(sides) < minimum_side(taps):
+        return None
+    objective = Objective(
+        VGG19(weights.tensors, taps, pooling).to(content.device),
+        content,
+        style,
+        content_layers=GATYS_CONTENT,
+        style_layers=GATYS_STYLE,
+        style_weight=1.0,
+    )
+    terms = objective(image)
+    resized = F.interpolate(style, content.shape[2:], mode="bilinear", antialias=True)
+    return {
+        "content": terms.content.item(),
+        "style": terms.style.item(),
+        "balance": balance(terms, objective(content), objective(resized)),
+    }

@@ -1,0 +1,299 @@
+"""What goes wrong around a run: full disks, folders that vanish, no memory, several at once."""
+
+import hashlib
+import http.server
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import nst
+from nst import checkpoint, devices, memory
+from nst import weights as sources
+from nst.checkpoint import CheckpointError
+from nst.files import atomic_write
+from nst.memory import OutOfMemory
+from nst.records import Row
+from support import TINY, Command, checker_picture, xor_picture
+
+LONG = ("size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam")
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_bytes())
+
+
+# --- Disks and folders ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 600 kB of its own."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("file systems cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_full_disk_ends_the_run_with_one_line_and_whole_files(
+    nst_command: Command, small_disk: Path
+) -> None:
+    done = nst_command(*LONG, "output.image_every=1", f"hydra.run.dir={small_disk}/run")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+    pictures = list((small_disk / "run" / "images").glob("*.png"))
+    assert len(pictures) > 10
+    for path in pictures:
+        Image.open(path).load()
+    assert not list(small_disk.rglob("*.tmp"))
+
+
+def test_full_disk_of_one_job_harms_no_other(
+    nst_command: Command, small_disk: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "outputs" / "s"
+    folder.mkdir(parents=True)
+    (folder / "size-48").symlink_to(small_disk, target_is_directory=True)
+    (small_disk / "ballast").write_bytes(bytes(590_000))
+    done = nst_command(*TINY, "size=32,48,40", "name=s", "--multirun")
+    assert done.returncode == 1
+    assert record(folder / "size-32")["status"] == "ok"
+    assert record(folder / "size-40")["status"] == "ok"
+    assert "No space left" in done.stderr
+
+
+def test_files_larger_than_a_quota_are_an_error_and_leave_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    atomic_write(path, b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            atomic_write(path, bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_read_only_folder(nst_command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    if os.geteuid() == 0:  # whom permissions do not stop
+        mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(folder)]
+        if subprocess.run(mount, capture_output=True).returncode != 0:
+            pytest.skip("file systems cannot be mounted here")
+    else:
+        folder.chmod(0o500)
+    try:
+        done = nst_command(*TINY, "hydra.run.dir=locked/run")
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], capture_output=True)
+        folder.chmod(0o700)
+    assert done.returncode != 0
+    assert "locked/run" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_folder_removed_under_a_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nst", *LONG, "hydra.run.dir=run", "output.image_every=5"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        while not (tmp_path / "run" / "images" / "000010.png").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        (tmp_path / "run").rename(tmp_path / "gone")
+        shutil.rmtree(tmp_path / "gone")
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "No such file or directory" in errors
+    assert "/run/" in errors
+    assert "Traceback" not in errors
+
+
+def test_sink_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    class Full:
+        def on_start(self, start: nst.api.Start) -> None: ...
+
+        def on_image(self, evaluation: int, image: Tensor) -> None: ...
+
+        def on_end(self, result: nst.Result) -> None: ...
+
+        def on_evaluation(self, row: Row) -> None:
+            if row.evaluation == 6:
+                raise OSError(28, "No space left on device")
+
+    given = {"size": 32, "weights": "random", "optimizer": nst.adam, "seed": 1}
+    given |= {"budget": nst.Budget(evaluations=8)}
+    path = tmp_path / "checkpoint.pt"
+    pictures = xor_picture(), checker_picture()
+    with pytest.raises(OSError, match="No space left"):
+        nst.stylize(*pictures, sinks=[Full()], checkpoint=path, checkpoint_every=2, **given)
+    rest = nst.stylize(*pictures, resume=path, **given)
+    assert rest.start.rows[-1].evaluation == 4
+    whole = nst.stylize(*pictures, **given)
+    assert rest.last_picture.tobytes() == whole.last_picture.tobytes()
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+    ],
+)
+def test_no_memory_is_one_error_that_says_what_would_fit(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free", lambda device: 2**30)
+    with pytest.raises(
+        OutOfMemory, match=r"4000 x 3000 px need about .* GiB on cpu; size=\d+ would"
+    ):
+        with memory.explained(torch.device("cpu"), 3000, 4000):
+            raise error
+    with pytest.raises(RuntimeError, match="another"):
+        with memory.explained(torch.device("cpu"), 3000, 4000):
+            raise RuntimeError("another")
+
+
+def test_size_that_fits_needs_what_there_is() -> None:
+    size = memory.fitting_size(2**30, aspect=4 / 3)
+    needed = memory.per_pixel() * size * size * 3 / 4
+    assert 0.6 * 2**30 < needed <= 0.8 * 2**30
+
+
+def test_run_without_memory_says_what_to_set(nst_command: Command, tmp_path: Path) -> None:
+    """A real allocation that the system refuses."""
+    code = f"""
+import resource, sys, torch
+from nst import app
+torch.ones(8).sum()
+free = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (free + 2**29, free + 2**29))
+sys.argv = ["nst", "size=4096", *{TINY[1:]!r}]
+app.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1, done.stderr
+    assert "out of memory: 4096 x 3072 px need about" in done.stderr
+    assert "Traceback" not in done.stderr
+    (folder,) = (tmp_path / "outputs" / "single").iterdir()
+    assert "out of memory" in record(folder)["error"]
+
+
+# --- Determinism ----------------------------------------------------------------------------------
+
+
+def test_same_command_gives_the_same_bytes(nst_command: Command, tmp_path: Path) -> None:
+    """The settings that go with the picture too: no time, no folder among them."""
+    for name in ("a", "b"):
+        done = nst_command(*TINY, "deterministic=true", f"hydra.run.dir={name}", f"name={name}")
+        assert done.returncode == 0, done.stderr
+    first, second = ((tmp_path / name / "result.png").read_bytes() for name in ("a", "b"))
+    assert first == second
+    with Image.open(tmp_path / "a" / "result.png") as picture:
+        assert picture.info["Software"] == f"nst {nst.__version__}"
+        settings = json.loads(picture.info["nst settings"])
+    assert (settings["size"], settings["optimizer"]["lr"]) == (32, 1.0)
+    found = record(tmp_path / "a")
+    assert {"torch", "python", "nst"} <= set(found["versions"])
+    assert found["threads"] >= 1
+    assert found["device"] == "cpu"
+
+
+def test_deterministic_algorithms_end_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with devices.deterministic(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+# --- Transparency ---------------------------------------------------------------------------------
+
+
+def test_transparency_of_the_content_is_kept_or_dropped(tmp_path: Path) -> None:
+    content = xor_picture()
+    content.putalpha(Image.linear_gradient("L").resize(content.size))
+    given = {"size": 32, "weights": "random", "budget": nst.Budget(evaluations=2)}
+    kept = nst.stylize(content, checker_picture(), **given).picture
+    assert kept.mode == "RGBA"
+    alpha = kept.getchannel("A")
+    assert alpha.getpixel((0, 0)) < 20 < 235 < alpha.getpixel((0, alpha.height - 1))
+    dropped = nst.stylize(content, checker_picture(), alpha="drop", **given).picture
+    assert dropped.mode == "RGB"
+    assert dropped.tobytes() == kept.convert("RGB").tobytes()
+
+
+# --- Weights --------------------------------------------------------------------------------------
+
+
+def test_two_programs_that_fetch_weights_at_once_both_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"0.weight": torch.ones(64, 3, 3, 3), "0.bias": torch.ones(64)}, tmp_path / "w.pth")
+    data = (tmp_path / "w.pth").read_bytes()
+    arrived = threading.Barrier(2)
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            arrived.wait(30)  # both are under way before either has anything
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            for start in range(0, len(data), 1000):
+                self.wfile.write(data[start : start + 1000])
+                time.sleep(0.01)
+
+        def log_message(self, *_: object) -> None: ...
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/w.pth"
+        digest = hashlib.sha256(data).hexdigest()
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [pool.submit(sources.imagenet_weights, url, digest[:8]) for _ in range(2)]
+            found = [job.result(60) for job in jobs]
+        server.shutdown()
+    assert [weights.sha256 for weights in found] == [digest] * 2
+    assert [path.name for path in (tmp_path / "torch" / "hub" / "checkpoints").iterdir()] == [
+        "w.pth"
+    ]
+
+
+def test_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "was here",)
+
+    for state in ({"payload": Evil(), "sha256": ""}, Evil()):
+        torch.save(state, tmp_path / "checkpoint.pt")
+        with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+            checkpoint.load(tmp_path / "checkpoint.pt")
+    assert not (tmp_path / "was here").exists()
