@@ -66,7 +66,7 @@ class Settings:
     """
 
     seed: int = 0
-    steps: int = 7000
+    steps: int = 6000
     batch: int = 48
     crop: int = 64
     final_crop: int = 128
