@@ -149,8 +149,10 @@ def test_slurm_runs_a_job_again_whose_time_is_up(tmp_path: Path) -> None:
     slurm("scancel", "--signal=USR1", "--batch", job)
     wait(lambda: status() == "interrupted")
     wait(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
-    # Slurm would wait two minutes before it runs a requeued job.
+    # Slurm would wait two minutes before it runs a requeued job, and fails one that is started
+    # while the node still cleans up after it.
     wait(lambda: "JobState=PENDING" in slurm("scontrol", "show", "job", job))
+    wait(lambda: slurm("sinfo", "--noheader", "--format=%t") == "idle")
     slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
     wait(lambda: status() == "ok")
     record = json.loads((run / "result.json").read_text())

@@ -164,7 +164,7 @@ def test_sweep_goes_on_with_its_interrupted_job(undisturbed: Path, tmp_path: Pat
     process.join()
     assert finish(tmp_path, *sweep, "--multirun") == 0
     record = json.loads((run / "result.json").read_text())
-    assert record["resumed_after"] >= 29
+    assert record["resumed_after"] >= 25  # the step of five that image 30 ends was not saved yet
     assert not (run / "previous").exists()
     assert pixels(run / "result.png") == pixels(undisturbed / "result.png")
 
