@@ -23,7 +23,7 @@ from nst.optimizers import OptimizerFactory
 from nst.parametrizations import Parametrization
 from nst.records import Budget, Recovery, Row, Sink, Status
 from nst.trainer import Trainer
-from nst.vgg import VGG19, Pooling, check_taps, minimum_side
+from nst.vgg import VGG19, Pooling, check_taps, minimum_side, usual_pooling
 from nst.weights import resolve
 from nst.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
 
@@ -220,7 +220,7 @@ def stylize(
         )
         beginning = init(canvas)
         found = resolve(weights, weights_seed)
-        pooling = pooling or ("avg" if found.source == "random" else "max")
+        pooling = pooling or usual_pooling(found)
         objective = Objective(
             VGG19(found.tensors, taps, pooling).to(where),
             content_image,

@@ -205,7 +205,7 @@ def _no_metric(code: int, alone: bool) -> float:
 
 
 def _metric(folder: Path, config: DictConfig) -> float:
-    record = json.loads((folder / "result.json").read_bytes())
+    record = build.record(folder)
     if config.metric == groups.Metric.total:
         return float(record["best"]["total"])
     # Too small a picture has none.

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, is_dataclass
 from enum import Enum
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import nst
-from nst import api, images, schema, tracking
+from nst import api, checkpoint, images, schema, tracking
 from nst.checkpoint import CheckpointError
 from nst.errors import InputError
 from nst.files import atomic_write, hold, remove_leftovers
@@ -38,7 +38,6 @@ _POOLINGS: dict[groups.Pooling, Pooling | None] = {
 }
 # Keys that name or repeat a run but change nothing in it.
 _OUTSIDE = ("name", "force", "metric", "resume", "checkpoint")
-_PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
 
 
 def run(
@@ -61,7 +60,7 @@ def run(
         OSError: the folder cannot be written.
     """
     options = schema.validate(config)
-    stylized = partial(_stylize, options, folder, stop_requested)
+    stylize = _prepared(options, folder, stop_requested)
     # A launcher's jobs may outlive a sweep that was killed, and the same sweep be started anew.
     with hold(folder):
         remove_leftovers(folder)
@@ -74,11 +73,11 @@ def run(
             ]
             for sink in sinks:
                 stack.callback(sink.close)
+            stylize = partial(stylize, sinks=sinks)
             if options.resume:
-                _check_unfinished(folder)
-                result = stylized(sinks, resume=True)
+                result = _go_on(folder, stylize)
             else:
-                result = _go_on_or_begin(folder, partial(stylized, sinks), again=options.force)
+                result = _go_on_or_begin(folder, stylize, again=options.force)
         about = {"Software": f"nst {nst.__version__}", "nst settings": settings_json(config)}
         target = picture(folder, config)
         images.save(result.picture, target, about)
@@ -89,40 +88,34 @@ def run(
     return result
 
 
-def _check_unfinished(folder: Path) -> None:
-    if _record(folder).get("status") == "ok":
-        raise InputError(
-            f"resume={folder}: that run was finished, there is nothing to go on with (init=image "
-            f"init.path={folder}/result.png starts a new one from its picture)"
-        )
+def _go_on(folder: Path, stylize: Callable[..., api.Result]) -> api.Result:
+    if record(folder).get("status") == "ok":
+        raise CheckpointError(checkpoint.FINISHED.format(f"resume={folder}"))
+    return stylize(resume=folder / checkpoint.NAME)
 
 
-def _go_on_or_begin(folder: Path, start: Callable[..., api.Result], *, again: bool) -> api.Result:
+def _go_on_or_begin(folder: Path, stylize: Callable[..., api.Result], *, again: bool) -> api.Result:
     """Go on with the unfinished run of this config that the folder holds, or begin.
 
     What another config's run, or a finished one, left is set aside first.
     """
-    unfinished = (folder / "checkpoint.pt").exists() or (folder / _PREVIOUS_CHECKPOINT).exists()
-    if unfinished and not again:
+    path = folder / checkpoint.NAME
+    if checkpoint.exists(path) and not again:
         try:
-            return start(resume=True)
+            return stylize(resume=path)
         except CheckpointError as error:
             log.info("Begins anew: %s", error)
     _set_aside(folder)
-    return start(resume=False)
+    return stylize()
 
 
-def _stylize(
-    options: schema.RunConf,
-    folder: Path,
-    stop_requested: Callable[[], str | None],
-    sinks: Sequence[tracking.Tracker],
-    *,
-    resume: bool,
-) -> api.Result:
-    checkpoint = folder / "checkpoint.pt"
+def _prepared(
+    options: schema.RunConf, folder: Path, stop_requested: Callable[[], str | None]
+) -> Callable[..., api.Result]:
+    """`stylize` with all that the options say; what cannot be used is found before it is called."""
     evaluations, seconds = options.checkpoint.interval()
-    return api.stylize(
+    return partial(
+        api.stylize,
         options.content,
         options.style,
         size=options.size,
@@ -143,20 +136,14 @@ def _stylize(
         weights_seed=options.model.seed,
         pooling=_POOLINGS[options.model.pooling],
         budget=Budget(**asdict(options.budget)),
-        guard=Guard(
-            policy=options.guard.policy.value,
-            blow_up=options.guard.blow_up,
-            attempts=options.guard.attempts,
-        ),
+        guard=Guard(**_plain(options.guard)),
         seed=options.seed,
         device=options.device,
         deterministic=options.deterministic,
-        sinks=sinks,
         image_every=options.output.image_every,
-        checkpoint=checkpoint,
+        checkpoint=folder / checkpoint.NAME,
         checkpoint_every=evaluations,
         checkpoint_seconds=seconds,
-        resume=checkpoint if resume else None,
         stop_requested=stop_requested,
     )
 
@@ -168,8 +155,8 @@ def picture(folder: Path, config: DictConfig) -> Path:
 
 def write_result(folder: Path, config: DictConfig, entries: Mapping[str, Any]) -> None:
     """Write `result.json`: what `entries` say, the config's SHA-256 and the versions."""
-    record = {**entries, "config_sha256": config_sha256(config), "versions": _versions()}
-    text = json.dumps(record, indent=2, allow_nan=False)
+    whole = {**entries, "config_sha256": config_sha256(config), "versions": _versions()}
+    text = json.dumps(whole, indent=2, allow_nan=False)
     atomic_write(folder / "result.json", text.encode() + b"\n")
 
 
@@ -184,18 +171,18 @@ def write_failure(folder: Path, config: DictConfig, reason: str) -> None:
 
 def is_done(folder: Path, config: DictConfig) -> bool:
     """Whether the folder holds the finished run of this very config."""
-    record = _record(folder)
-    found = (record.get("status"), record.get("config_sha256"))
+    left = record(folder)
+    found = (left.get("status"), left.get("config_sha256"))
     return found == ("ok", config_sha256(config))
 
 
-def _record(folder: Path) -> dict[str, Any]:
+def record(folder: Path) -> dict[str, Any]:
     """What `result.json` says; empty where there is none."""
     try:
-        record = json.loads((folder / "result.json").read_bytes())
+        values = json.loads((folder / "result.json").read_bytes())
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def resolved_yaml(config: DictConfig) -> str:
@@ -244,10 +231,8 @@ def _plain(options: Any) -> dict[str, Any]:
 
 def _set_aside(folder: Path) -> None:
     """Move what an earlier run left to `previous/<n>`, so that nothing is overwritten."""
-    names = ("result.json", "losses.jsonl", "images", "checkpoint.pt", _PREVIOUS_CHECKPOINT)
-    old = [folder / name for name in names if (folder / name).exists()]
-    old += [*folder.glob("result.*"), *folder.glob("events.out.tfevents.*")]
-    old = list(dict.fromkeys(old))
+    patterns = ("result.*", "losses.jsonl", "images", "checkpoint*.pt", "events.out.tfevents.*")
+    old = [path for pattern in patterns for path in folder.glob(pattern)]
     if not old:
         return
     parent = folder / "previous"
@@ -299,7 +284,7 @@ def _hparams(config: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
     values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
     for key, value in values.items():
-        if key in ("optimizer", "init", "loss", "model", "budget"):
+        if key in ("optimizer", "init", "parametrization", "loss", "model", "budget", "guard"):
             given = {n: v for n, v in value.items() if n[0] != "_" and v is not None}
             table |= {f"{key}.{name}": _scalar(item) for name, item in given.items()}
         elif key in ("content", "style"):

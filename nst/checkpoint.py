@@ -22,6 +22,13 @@ from nst.files import atomic_write
 
 log = logging.getLogger(__name__)
 
+# Of a run in its folder.
+NAME = "checkpoint.pt"
+FINISHED = (
+    "{}: that run was finished, there is nothing to go on with "
+    "(init=image starts a new run from its picture)"
+)
+
 
 class CheckpointError(InputError):
     """A checkpoint that is missing, damaged, or not a checkpoint; the message names the file."""
@@ -63,6 +70,11 @@ def save(state: dict[str, Any], path: Path) -> None:
 def previous(path: Path) -> Path:
     """Where the checkpoint before the one at `path` is."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a checkpoint at `path`, or the one before it."""
+    return path.exists() or previous(path).exists()
 
 
 def load(path: Path) -> dict[str, Any]:

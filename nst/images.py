@@ -109,7 +109,7 @@ def to_tensor(picture: Image.Image, size: int | tuple[int, int], resize: Resize 
     height, width = target_size(picture, size, resize)
     resized = picture.resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).to(torch.float32).div(255)
-    mean, std = _statistics(pixels)
+    mean, std = statistics(pixels)
     return ((pixels - mean) / std)[None].contiguous()
 
 
@@ -129,7 +129,7 @@ def target_size(
 def to_unit_tensor(image: Tensor) -> Tensor:
     """Image tensor 1 x 3 x H x W to 3 x H x W on the CPU in [0, 1]: denormalised and clamped."""
     pixels = image.detach()[0].to("cpu", torch.float32)
-    mean, std = _statistics(pixels)
+    mean, std = statistics(pixels)
     return (pixels * std + mean).clamp(0, 1)
 
 
@@ -250,9 +250,8 @@ def _scale_deep_grey(picture: Image.Image, bits: int, name: str) -> Image.Image:
         white = 65535.0 if highest <= 65535 else 2.0**32 - 1
     if picture.mode == "F" and white > 255:
         log.warning("%s: floating-point values up to %.4g, taken as white", name, highest)
-    if isinstance(
-        clear := picture.info.get("transparency"), int
-    ):  # of a PNG: one transparent value
+    clear = picture.info.get("transparency")
+    if isinstance(clear, int):  # of a PNG: one transparent value
         values[values == clear] = white
     return Image.fromarray(np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8))
 
@@ -292,7 +291,8 @@ def _from_unit_tensor(pixels: Tensor) -> Image.Image:
     return Image.fromarray(scaled.permute(1, 2, 0).numpy())
 
 
-def _statistics(like: Tensor) -> tuple[Tensor, Tensor]:
+def statistics(like: Tensor) -> tuple[Tensor, Tensor]:
+    """ImageNet's mean and standard deviation, 3 x 1 x 1, in a tensor's type and on its device."""
     return like.new_tensor(MEAN)[:, None, None], like.new_tensor(STD)[:, None, None]
 
 

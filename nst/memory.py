@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from nst.weights import convolutions
+from nst.weights import BLOCKS, convolutions
 
 
 class OutOfMemory(RuntimeError):
@@ -41,12 +41,12 @@ def per_pixel() -> int:
     Each convolution keeps its input for the backward pass, each ReLU its output (the input of the
     next), and the gradient of the largest layer is there beside them, twice while it is passed on.
     """
-    total, widest = 0.0, 0
+    total = 0.0
     for name, _, _, outputs in convolutions():
         total += outputs / 4 ** (int(name[4]) - 1)
-        widest = max(widest, outputs if name.startswith("conv1") else 0)
         if name == "conv5_1":
             break
+    widest = BLOCKS[0][0]
     return int(4 * (2 * total + 2 * widest))
 
 

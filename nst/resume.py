@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from nst import checkpoint
 from nst.errors import InputError
 
 
@@ -37,7 +38,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
         raise InputError(f"resume={folder}: no run was started there ({kept} is missing)") from None
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise InputError(f"resume={folder}: cannot read {kept} ({type(error).__name__})") from error
-    if not any((folder / name).exists() for name in ("checkpoint.pt", "checkpoint.previous.pt")):
+    if not checkpoint.exists(folder / checkpoint.NAME):
         raise InputError(f"resume={folder}: that run ended before its first checkpoint")
     again = {_key(argument) for argument in arguments if not argument.startswith("-")}
     earlier = [override for override in before if _key(override) not in {*again, "resume"}]

@@ -107,8 +107,12 @@ class Trainer:
         try:
             while True:
                 self._before = self._state()
+                if self._step == self.budget.steps:
+                    raise _Stop("steps")
                 if reason := self._spent():
                     raise _Stop(reason)
+                if self._save_is_due():
+                    self._pause(lambda: self._save(self._before))
                 self._step += 1
                 try:
                     self.optimizer.step(self._evaluate)  # type: ignore[arg-type]
@@ -117,8 +121,6 @@ class Trainer:
                     continue
                 if all(map(torch.equal, self._before["variables"], self.image.variables)):
                     raise _Stop("converged")
-                if self._save_is_due() and not self._spent():
-                    self._pause(lambda: self._save(self._state()))
         except _Stop as stop:
             self._seconds += time.perf_counter() - self._resumed_at
             return self._finish(stop)
@@ -153,11 +155,9 @@ class Trainer:
                 raise checkpoint.CheckpointError(
                     f"{path}: after {done} {name}, which is past budget.{name}={limit}"
                 )
-        if state["optimizer"] is None and not self._spent():
-            raise checkpoint.CheckpointError(
-                f"{path}: that run was finished, there is nothing to go on with (init=image starts "
-                "a new run from its picture)"
-            )
+        spent = self._step == self.budget.steps or self._spent()
+        if state["optimizer"] is None and not spent:
+            raise checkpoint.CheckpointError(checkpoint.FINISHED.format(path))
 
     def _evaluate(self) -> Tensor:
         """The closure: one forward, one backward, one transfer of the losses to the host."""
@@ -195,7 +195,7 @@ class Trainer:
             self._best_image = image.clone()
         for sink in self.sinks:
             sink.on_evaluation(row)
-        stop = self._stop_after(row)
+        stop = self._wants_to_stop()
         if self._wants_image(row.evaluation) or (stop and self.image_every):
             for sink in self.sinks:
                 sink.on_image(row.evaluation, image)
@@ -229,32 +229,25 @@ class Trainer:
         )
 
     def _spent(self) -> str | None:
-        """Which part of the budget is used up, between two steps."""
+        """Which part of the budget is used up; `steps`, which end between steps alone, left out."""
         budget, best = self.budget, self._best
-        if budget.steps is not None and self._step >= budget.steps:
-            return "steps"
+        if budget.target_loss is not None and best and best.total <= budget.target_loss:
+            return "target_loss"
         if budget.evaluations is not None and self._evaluation >= budget.evaluations:
             return "evaluations"
         if budget.seconds is not None and self._seconds >= budget.seconds:
             return "seconds"
-        if budget.target_loss is not None and best and best.total <= budget.target_loss:
-            return "target_loss"
         return None
 
     def _wants_image(self, evaluation: int) -> bool:
         every = self.image_every
         return every is not None and (evaluation == 1 or evaluation % every == 0)
 
-    def _stop_after(self, row: Row) -> _Stop | None:
-        budget = self.budget
+    def _wants_to_stop(self) -> _Stop | None:
         if reason := self.stop_requested():
             return _Stop(reason, "interrupted")
-        if budget.target_loss is not None and row.total <= budget.target_loss:
-            return _Stop("target_loss")
-        if budget.evaluations is not None and row.evaluation >= budget.evaluations:
-            return _Stop("evaluations")
-        if budget.seconds is not None and row.seconds >= budget.seconds:
-            return _Stop("seconds")
+        if reason := self._spent():
+            return _Stop(reason)
         return None
 
     def _pause(self, action: Callable[[], None]) -> None:

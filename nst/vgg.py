@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nst.errors import InputError
-from nst.weights import convolutions
+from nst.weights import Weights, convolutions, follows_pooling
 
 Pooling = Literal["max", "avg"]
 
@@ -39,6 +39,11 @@ def check_taps(taps: Iterable[str]) -> None:
             raise InputError(f"unknown layer {tap!r}; the layers are {', '.join(valid)}")
 
 
+def usual_pooling(weights: Weights) -> Pooling:
+    """Averages with random filters, which were calibrated so; with trained ones maxima."""
+    return "avg" if weights.source == "random" else "max"
+
+
 class VGG19(nn.Module):
     """The convolutional part of VGG-19 up to the deepest tap, frozen and in eval mode.
 
@@ -65,7 +70,7 @@ class VGG19(nn.Module):
                 break
             if f"{name}.weight" not in weights:
                 raise InputError(f"the weights end before {order[depth]}: {name} is missing")
-            if name.endswith("_1") and name != "conv1_1":
+            if follows_pooling(name):
                 pool = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
                 self.layers[f"pool{int(name[4]) - 1}"] = pool
             convolution = nn.Conv2d(inputs, outputs, 3, padding=1)

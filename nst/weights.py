@@ -72,6 +72,11 @@ def convolutions() -> Iterator[tuple[str, int, int, int]]:
         index += 1
 
 
+def follows_pooling(name: str) -> bool:
+    """Whether a convolution, `convB_I`, is the first of its block, behind another's pooling."""
+    return name.endswith("_1") and name != "conv1_1"
+
+
 @lru_cache(maxsize=2)
 def resolve(spec: str, seed: int = 0) -> Weights:
     """The weights that a spec names.
@@ -204,7 +209,7 @@ def random_weights(seed: int = 0) -> Weights:
     # float64, so that the last bit of the result does not hang on the number of threads.
     signal = _calibration_batch()
     for name, _, inputs, outputs in convolutions():
-        if name.endswith("_1") and name != "conv1_1":
+        if follows_pooling(name):
             signal = F.avg_pool2d(signal, 2)
         filters = (
             torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5

@@ -31,10 +31,11 @@ from nst.devices import resolve_device
 from nst.files import atomic_write
 from nst.functional import gram
 from nst.report.canvas import Box, Sheet
-from nst.vgg import VGG19
+from nst.vgg import VGG19, usual_pooling
 from nst.weights import resolve
+from nst.yardstick import GATYS_STYLE
 
-TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+TAPS = tuple(GATYS_STYLE)
 
 
 def crops(
@@ -108,9 +109,9 @@ def retrieval(network: VGG19, sets: Sequence[Tensor]) -> dict[str, float]:
 
 
 def load_network(weights: str, device: torch.device) -> VGG19:
-    """The network with its usual pooling: averages with random filters, else maxima."""
+    """The network with its usual pooling."""
     found = resolve(weights)
-    return VGG19(found.tensors, TAPS, "avg" if found.source == "random" else "max").to(device)
+    return VGG19(found.tensors, TAPS, usual_pooling(found)).to(device)
 
 
 def grid(

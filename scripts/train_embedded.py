@@ -39,8 +39,8 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from nst.files import atomic_write
-from nst.images import MEAN, STD
-from nst.weights import convolutions
+from nst.images import statistics
+from nst.weights import convolutions, follows_pooling
 from textures import realisations
 
 # Layers with a classifier of their own: those that the configs of the package tap.
@@ -207,7 +207,7 @@ class Pictures:
         gain = 1 + 0.2 * (uniform(1, 1, 1) - 0.5) + 0.06 * (uniform(3, 1, 1) - 0.5)
         offset = 0.1 * (uniform(1, 1, 1) - 0.5)
         images = (images * gain.to(device) + offset.to(device)).clamp(0, 1)
-        mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (MEAN, STD))
+        mean, std = statistics(images)
         normalised = (images - mean) / std
         return normalised.contiguous(memory_format=torch.channels_last), label.to(device)
 
@@ -236,7 +236,7 @@ class Trunk(nn.Module):
         """Each convolution's name and its output after batch norm and ReLU."""
         signal = images
         for name, (convolution, norm) in self.layers.items():
-            if name.endswith("_1") and name != "conv1_1":
+            if follows_pooling(name):
                 signal = F.max_pool2d(signal, 2)
             signal = F.relu(norm(convolution(signal)))
             yield name, signal

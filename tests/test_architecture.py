@@ -41,7 +41,7 @@ ALLOWED = {
         *("schema", "api", "images", "files", "tracking", "records", "vgg", "checkpoint", "guard"),
         "",
     },
-    "resume": set(),
+    "resume": {"checkpoint"},
     "wording": set(),
     "app": {"build", "files", "memory", "report", "resume", "schema", "wording"},
     "__main__": {"app"},

@@ -115,7 +115,7 @@ def test_folding_changes_the_scale_of_filters_alone(trained: Path) -> None:
     signal = images
     with torch.no_grad():
         for name, expected in trunk.activations(images):
-            if name.endswith("_1") and name != "conv1_1":
+            if sources.follows_pooling(name):
                 signal = F.max_pool2d(signal, 2)
             weight, bias = (tensor.float() for tensor in renamed[name])
             signal = F.relu(F.conv2d(signal, weight, bias, padding=1))
