@@ -13,19 +13,22 @@ __version__ = "0.1.0"
 from nst import inits
 from nst.api import Result, stylize
 from nst.errors import InputError
-from nst.optimizers import adam, lbfgs
+from nst.optimizers import adam, lbfgs, lbfgs_torch
 from nst.parametrizations import fourier, pixel
 from nst.records import Budget, Row
+from nst.schedules import Scale
 
 __all__ = [
     "Budget",
     "InputError",
     "Result",
     "Row",
+    "Scale",
     "adam",
     "fourier",
     "inits",
     "lbfgs",
+    "lbfgs_torch",
     "pixel",
     "stylize",
 ]

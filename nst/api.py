@@ -1,27 +1,30 @@
 """A whole run as one library call, without Hydra and without files."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
 from torch import Tensor
 
-from nst import identity, images, inits, optimizers, parametrizations
+from nst import identity, images, inits, inputs, optimizers, parametrizations, schedules
 from nst.devices import deterministic as deterministic_algorithms
 from nst.devices import device_name, resolve_device, tf32
 from nst.errors import InputError
 from nst.functional import GramNormalization
 from nst.guard import Guard
-from nst.images import Alpha, ImageError, Picture, Resize
+from nst.images import Alpha, Picture, Resize
 from nst.inits import Canvas, Init
 from nst.memory import explained
 from nst.objective import Objective, Precision
 from nst.optimizers import OptimizerFactory
 from nst.parametrizations import Parametrization
 from nst.records import Budget, Recovery, Row, Sink, Status
+from nst.schedules import SINGLE, Schedule, Stage
 from nst.trainer import Trainer
 from nst.vgg import VGG19, Pooling, check_taps, minimum_side, usual_pooling
 from nst.weights import resolve
@@ -128,6 +131,7 @@ def stylize(
     weights: str = "auto",
     weights_seed: int = 0,
     pooling: Pooling | None = None,
+    schedule: Schedule = SINGLE,
     budget: Budget | None = None,
     guard: Guard | None = None,
     seed: int = 0,
@@ -164,6 +168,7 @@ def stylize(
         weights: `auto`, `imagenet`, `embedded`, `random` or a path, see `nst.weights.resolve`.
         weights_seed: of `random` weights.
         pooling: `max` or `avg`; None is `avg` with random weights and `max` with trained ones.
+        schedule: in which sizes, such as `[Scale(0.5, 100), Scale(1, None)]`, see `nst.schedules`.
         budget: when to stop; None is 200 evaluations.
         guard: what to do about bad numbers; None stops at a loss that is not finite.
         seed: of the noise of `nst.inits.random`.
@@ -188,54 +193,57 @@ def stylize(
     if not taps:
         raise InputError("nothing to optimise: no layer has a weight in the content or style term")
     check_taps(taps)
+    schedules.check(schedule)
     where = resolve_device(device)
     size = size or (256 if where.type == "cpu" else 512)
+    sizes = [max(1, round(size * scale.factor)) for scale in schedule]
 
-    def checked(picture: Picture, name: str) -> Image.Image:
-        loaded = images.load(picture)
-        height, width = images.target_size(loaded, size, resize)
-        if min(height, width) < minimum_side(taps):
-            shown = picture if isinstance(picture, str | Path) else f"the {name} picture"
-            raise ImageError(
-                f"{shown}: {width} x {height} px at size={size} is too small: the layer {taps[-1]} "
-                f"needs at least {minimum_side(taps)} px on the shorter side"
-            )
-        return loaded
-
-    content_picture, style_picture = checked(content, "content"), checked(style, "style")
+    pictures = inputs.load(
+        *(content, style, resize, where),
+        size=sizes[0],
+        minimum=minimum_side(taps),
+        layer=taps[-1],
+    )
     # Read now: the file may be gone when the run is done.
     transparency = images.transparency(content) if alpha == "keep" else None
-    shape = images.target_size(content_picture, size, resize)
+    shape = pictures.shape(size)
     with ExitStack() as settings:
         settings.enter_context(deterministic_algorithms(deterministic))
         settings.enter_context(tf32(precision == "tf32"))
         settings.enter_context(explained(where, *shape))
-        content_image = images.to_tensor(content_picture, size, resize).to(where)
-        style_image = images.to_tensor(style_picture, size, resize).to(where)
+        content_image, style_image = pictures.tensors(size)
+        smallest = pictures.shape(sizes[0])
         canvas = Canvas(
-            content_image,
-            style_image,
+            *(pictures.tensors(sizes[0]) if len(sizes) > 1 else (content_image, style_image)),
             seed,
-            load=lambda path: images.to_tensor(images.load(path), shape).to(where),
+            load=lambda path: images.to_tensor(images.load(path), smallest).to(where),
         )
         beginning = init(canvas)
         found = resolve(weights, weights_seed)
         pooling = pooling or usual_pooling(found)
-        objective = Objective(
-            VGG19(found.tensors, taps, pooling).to(where),
-            content_image,
-            style_image,
-            content_layers=content_layers,
-            style_layers=style_layers,
-            content_weight=content_weight,
-            style_weight=style_weight,
-            tv_weight=tv_weight,
-            gram=gram,
-            precision=precision,
-            joint=joint,
-        )
+        network = VGG19(found.tensors, taps, pooling).to(where)
+
+        def objective(side: int) -> Objective:
+            return Objective(
+                network,
+                *((content_image, style_image) if side == size else pictures.tensors(side)),
+                content_layers=content_layers,
+                style_layers=style_layers,
+                content_weight=content_weight,
+                style_weight=style_weight,
+                tv_weight=tv_weight,
+                gram=gram,
+                precision=precision,
+                joint=joint,
+            )
+
+        def stage(scale: schedules.Scale, side: int) -> Stage:
+            own = pictures.shape(side)
+            cost = math.prod(own) / math.prod(shape)
+            return Stage(partial(objective, side), own, scale.factor, scale.evaluations, cost)
+
         trainer = Trainer(
-            objective,
+            list(map(stage, schedule, sizes)),
             beginning,
             optimizer,
             budget,
@@ -265,8 +273,12 @@ def stylize(
                 "precision": precision,
                 "parametrization": identity.call(parametrization),
                 "deterministic": deterministic,
-                "optimizer": type(trainer.optimizer).__name__,
-                **{f"optimizer.{key}": value for key, value in trainer.optimizer.defaults.items()},
+                "schedule": [astuple(scale) for scale in schedule],
+                "optimizer": type(trainer.state.optimizer).__name__,
+                **{
+                    f"optimizer.{key}": value
+                    for key, value in trainer.state.optimizer.defaults.items()
+                },
             }
         )
         if resume:
@@ -280,7 +292,7 @@ def stylize(
             found.sha256,
             found.detail,
             pooling,
-            tuple(trainer.rows),
+            tuple(trainer.state.rows),
         )
         for sink in sinks:
             sink.on_start(start)

@@ -26,6 +26,7 @@ from nst.errors import InputError
 from nst.files import atomic_write, hold, remove_leftovers
 from nst.guard import Guard
 from nst.records import Budget, Row
+from nst.schedules import Scale
 from nst.schema import groups
 from nst.vgg import Pooling
 
@@ -36,6 +37,8 @@ _POOLINGS: dict[groups.Pooling, Pooling | None] = {
     groups.Pooling.max: "max",
     groups.Pooling.avg: "avg",
 }
+# Groups whose options tell runs apart.
+_GROUPS = "optimizer init parametrization loss model schedule budget guard".split()
 # Keys that name or repeat a run but change nothing in it.
 _OUTSIDE = ("name", "force", "metric", "resume", "checkpoint")
 
@@ -135,6 +138,7 @@ def _prepared(
         weights=options.model.weights,
         weights_seed=options.model.seed,
         pooling=_POOLINGS[options.model.pooling],
+        schedule=list(map(Scale, options.schedule.scales, options.schedule.evaluations)),
         budget=Budget(**asdict(options.budget)),
         guard=Guard(**_plain(options.guard)),
         seed=options.seed,
@@ -246,6 +250,7 @@ def _set_aside(folder: Path) -> None:
 
 def _summary(result: api.Result, seed: int, picture: str) -> dict[str, Any]:
     evaluations = result.losses[-1].evaluation if result.losses else 0
+    cost = result.losses[-1].cost if result.losses else 0.0
     resumed = result.start.rows
     return {
         "status": result.status,
@@ -259,8 +264,9 @@ def _summary(result: api.Result, seed: int, picture: str) -> dict[str, Any]:
         "resumed_after": resumed[-1].evaluation if resumed else None,
         "steps": result.steps,
         "evaluations": evaluations,
+        "cost": cost,
         "seconds": result.seconds,
-        "evaluations_per_second": evaluations / result.seconds if result.seconds else None,
+        "evaluations_per_second": cost / result.seconds if result.seconds else None,
         "seed": seed,
         "size": list(result.start.size),
         "device": result.start.device,
@@ -284,7 +290,16 @@ def _hparams(config: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
     values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
     for key, value in values.items():
-        if key in ("optimizer", "init", "parametrization", "loss", "model", "budget", "guard"):
+        if key in (
+            "optimizer",
+            "init",
+            "parametrization",
+            "loss",
+            "model",
+            "schedule",
+            "budget",
+            "guard",
+        ):
             given = {n: v for n, v in value.items() if n[0] != "_" and v is not None}
             table |= {f"{key}.{name}": _scalar(item) for name, item in given.items()}
         elif key in ("content", "style"):

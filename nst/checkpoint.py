@@ -1,24 +1,25 @@
 """Atomic save and verified load of a run's state.
 
-A checkpoint is a `torch.save` file of two entries: the payload, itself a `torch.save` file as
-bytes, and the payload's SHA-256. Reading uses `weights_only=True` throughout, so nothing in a
-checkpoint can run code. The checkpoint before the last is kept beside it (`checkpoint.previous.pt`)
-and read where the last is damaged.
+A checkpoint is a `torch.save` file with the SHA-256 of its bytes behind its end, where zip readers
+do not mind it. It is written as it is made, since a second copy of a large picture's state in
+memory may be one too many. Reading uses `weights_only=True`, so nothing in a checkpoint can run
+code. The checkpoint before the last is kept beside it (`checkpoint.previous.pt`) and read where the
+last is damaged.
 """
 
 import hashlib
-import io
 import logging
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from nst.errors import InputError
-from nst.files import atomic_write
+from nst.files import atomic_file
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +56,13 @@ def save(state: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: the folder is missing or not writable, or the disk is full.
     """
-    payload = io.BytesIO()
-    torch.save(state, payload)
-    digest = hashlib.sha256(payload.getbuffer()).hexdigest()
-    outer = io.BytesIO()
-    data = torch.frombuffer(payload.getbuffer(), dtype=torch.uint8)
-    torch.save({"payload": data, "sha256": digest}, outer)
-    # Killed between the two, the run goes on from the previous one, which is then the last.
-    if path.exists():
-        path.replace(previous(path))
-    atomic_write(path, outer.getbuffer())
+    with atomic_file(path) as file:
+        hashed = _Hashed(file)
+        torch.save(_without_surroundings(state), hashed)  # type: ignore[arg-type]
+        file.write(hashed.sha256.digest())
+        # Killed from here on, the run goes on from the previous one, which is then the last.
+        if path.exists():
+            path.replace(previous(path))
 
 
 def previous(path: Path) -> Path:
@@ -114,25 +112,50 @@ def check_identity(
         raise CheckpointError(f"{path}: made with another {', '.join(differing)}")
 
 
+class _Hashed:
+    """A file that hashes what is written to it, all that `torch.save` asks of one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _without_surroundings(state: Any) -> Any:
+    """A state whose tensors are whole: `torch.save` writes all of the memory that a view is in."""
+    if isinstance(state, Tensor):
+        return state.clone() if state.untyped_storage().nbytes() > state.nbytes else state
+    if isinstance(state, dict):
+        return {key: _without_surroundings(value) for key, value in state.items()}
+    return [_without_surroundings(value) for value in state] if isinstance(state, list) else state
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
-        outer = torch.load(path, map_location="cpu", weights_only=True)
-        payload = outer["payload"].numpy().tobytes()
-        if hashlib.sha256(payload).hexdigest() != outer["sha256"]:
-            raise CheckpointError(f"{path}: damaged checkpoint (its SHA-256 does not fit)")
-        state: dict[str, Any] = torch.load(
-            io.BytesIO(payload), map_location="cpu", weights_only=True
-        )
+        with path.open("rb") as file:
+            length = file.seek(0, os.SEEK_END) - hashlib.sha256().digest_size
+            if _sha256(file, length) != file.read():
+                raise CheckpointError(f"{path}: damaged checkpoint (its SHA-256 does not fit)")
+            file.seek(0)
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint") from error
     return state
+
+
+def _sha256(file: BinaryIO, length: int) -> bytes:
+    """Of the first `length` bytes; the file is then behind them."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while length > 0 and (block := file.read(min(length, 1 << 20))):
+        digest.update(block)
+        length -= len(block)
+    return digest.digest()

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from nst.errors import InputError
 
@@ -14,12 +15,13 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
-def atomic_write(path: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that appears at `path` when the `with` block ends, or not at all.
 
-    The bytes go to a temporary file in the same folder, are flushed to the disk, and take the
-    final name by `os.replace`; a failure on the way removes the temporary file and leaves what was
-    at `path`.
+    A reader of `path` sees the old file or the new one, never a part: the bytes go to a temporary
+    file in the same folder, are flushed to the disk, and take the final name by `os.replace`; a
+    failure on the way removes the temporary file and leaves what was at `path`.
 
     Raises:
         OSError: the folder is missing or not writable, or the disk is full.
@@ -28,7 +30,7 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -38,8 +40,18 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
     _sync_folder(path.parent)
 
 
+def atomic_write(path: Path, data: bytes | memoryview) -> None:
+    """Write `data` to `path` whole or not at all, see `atomic_file`.
+
+    Raises:
+        OSError: the folder is missing or not writable, or the disk is full.
+    """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes left of files that `atomic_write` never finished."""
+    """Delete what killed processes left of files that `atomic_file` never finished."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 

@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nst.errors import InputError
+from nst.lbfgs import LBFGS
+
 OptimizerFactory = Callable[[list[Tensor]], Optimizer]
 
 
@@ -46,8 +49,9 @@ def lbfgs(
     line_search_fn: Literal["strong_wolfe"] | None = None,
     tolerance_grad: float = 1e-7,
     tolerance_change: float = 1e-9,
+    history_precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Optimizer:
-    """Limited-memory BFGS (Liu, Nocedal, 1989) as in `torch.optim.LBFGS`.
+    """Limited-memory BFGS in matrix form, see `nst.lbfgs`; with a line search it is torch's.
 
     Up to `max_iter` evaluations per step without a line search, up to `1.25 * max_iter` with one.
 
@@ -60,7 +64,50 @@ def lbfgs(
         line_search_fn: `strong_wolfe`, or None for the fixed step length.
         tolerance_grad: the step ends where no gradient component is larger.
         tolerance_change: the step ends where image or loss change less.
+        history_precision: `fp32` keeps past steps in the image's own type, `bf16` in half of the
+            memory; not with a line search.
+
+    Raises:
+        InputError: a line search together with a history in bf16.
     """
+    if line_search_fn is None:
+        dtype = torch.bfloat16 if history_precision == "bf16" else None
+        tolerances = tolerance_grad, tolerance_change
+        return LBFGS(params, lr, max_iter, history_size, *tolerances, history_dtype=dtype)
+    return lbfgs_torch(
+        params,
+        lr=lr,
+        max_iter=max_iter,
+        history_size=history_size,
+        line_search_fn=line_search_fn,
+        tolerance_grad=tolerance_grad,
+        tolerance_change=tolerance_change,
+        history_precision=history_precision,  # type: ignore[arg-type]  # which it checks
+    )
+
+
+def lbfgs_torch(
+    params: list[Tensor],
+    *,
+    lr: float = 1.0,
+    max_iter: int = 20,
+    history_size: int = 100,
+    line_search_fn: Literal["strong_wolfe"] | None = None,
+    tolerance_grad: float = 1e-7,
+    tolerance_change: float = 1e-9,
+    history_precision: Literal["fp32"] = "fp32",
+) -> Optimizer:
+    """`torch.optim.LBFGS`, whose two-loop recursion sums in the order that plain programs have.
+
+    The parameters are those of `lbfgs`.
+
+    Raises:
+        InputError: a history in bf16, which torch has not.
+    """
+    if history_precision != "fp32":
+        raise InputError(
+            "optimizer.history_precision=bf16 needs optimizer=lbfgs and line_search_fn=null"
+        )
     return torch.optim.LBFGS(
         params,
         lr=lr,

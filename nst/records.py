@@ -17,7 +17,8 @@ class Budget:
 
     Attributes:
         steps: optimizer steps.
-        evaluations: forward and backward passes.
+        evaluations: forward and backward passes, those in a smaller size by the share of the full
+            size's pixels, see `nst.schedules`.
         seconds: of optimisation, without logging and loading.
         target_loss: total loss at or below which the run is done.
     """
@@ -49,6 +50,8 @@ class Row:
         tv: the weighted total variation.
         total: their sum.
         layers: unweighted terms by `content/<tap>` and `style/<tap>`.
+        scale: size of the image by the run's; losses compare within one scale alone.
+        cost: evaluations up to this one, each by its share of the full size's pixels.
     """
 
     step: int
@@ -59,6 +62,31 @@ class Row:
     tv: float
     total: float
     layers: dict[str, float]
+    scale: float
+    cost: float
+
+
+@dataclass
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        stage: index of the schedule's scale.
+        step: optimizer steps begun.
+        evaluation: evaluations made.
+        cost: the same in full-size evaluations.
+        stage_began: evaluations made before the stage.
+        step_began: evaluations made before the last step.
+        best: the row with the lowest total of the stage.
+    """
+
+    stage: int = 0
+    step: int = 0
+    evaluation: int = 0
+    cost: float = 0.0
+    stage_began: int = 0
+    step_began: int = 0
+    best: Row | None = None
 
 
 @dataclass(frozen=True)

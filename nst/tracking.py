@@ -124,6 +124,9 @@ class TensorBoard(Tracker):
             count = row.evaluation - self._previous.evaluation
             speed = count / (row.seconds - self._previous.seconds)
             self._scalar("speed/evaluations_per_second", speed, row.evaluation)
+        if row.cost != row.evaluation:
+            self._scalar("schedule/scale", row.scale, row.evaluation)
+            self._scalar("schedule/cost", row.cost, row.evaluation)
         self._previous = row
 
     def on_image(self, evaluation: int, image: Tensor) -> None:
@@ -200,8 +203,9 @@ class Progress(Tracker):
         self._began = time.perf_counter()
         self._bar = self._tqdm(
             total=start.budget.evaluations,
-            initial=len(start.rows),
+            initial=start.rows[-1].cost if start.rows else 0,
             unit="eval",
+            bar_format="{l_bar}{bar}| {n:.0f}/{total} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
             disable=not sys.stderr.isatty(),
         )
 
@@ -210,11 +214,11 @@ class Progress(Tracker):
         if self._bar is None:
             return
         self._bar.set_postfix(loss=f"{row.total:.4g}", step=row.step, refresh=False)
-        self._bar.update()
+        self._bar.update(row.cost - self._bar.n)
         self._first = self._first or row
         if row.evaluation - self._first.evaluation == self._SAMPLE:
             self._bar.clear()  # a log line would otherwise begin behind the bar
-            self._estimate(row.seconds - self._first.seconds)
+            self._estimate((row.seconds - self._first.seconds) / (row.cost - self._first.cost))
             self._bar.refresh()
 
     def on_end(self, result: Result) -> None:
@@ -227,9 +231,9 @@ class Progress(Tracker):
         if self._bar is not None:
             self._bar.close()
 
-    def _estimate(self, seconds: float) -> None:
+    def _estimate(self, each: float) -> None:
+        """Log what the whole run will take, from the seconds of a full-size evaluation."""
         assert self._start is not None  # noqa: S101 - on_start comes first
-        each = seconds / self._SAMPLE
         budget = self._start.budget
         bounds = []
         if budget.evaluations is not None:

@@ -8,6 +8,10 @@ an Adam step one. A run ends in one of two places:
   stop ends it: the image is then exactly the one that the last row measured;
 - after a step, when `steps` is used up or the optimizer no longer moves the image.
 
+Where there are several stages (see `nst.schedules`), each but the last ends after its evaluations
+or where the optimizer no longer moves the image, and the next one begins with its best image,
+enlarged, and an optimizer that knows nothing yet.
+
 An optimizer's state is whole only between its steps. So a checkpoint is always the state between
 two steps: one that is written on the way out of the middle of a step is the state before that step,
 and a resumed run does the step again, to the same bits.
@@ -16,9 +20,8 @@ The trainer knows neither Hydra nor files: whatever wants to see the run is a `S
 """
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +31,10 @@ from torch.optim import Optimizer
 
 from nst import checkpoint
 from nst.guard import Fault, Guard
-from nst.objective import Terms
 from nst.parametrizations import Parametrization, pixel
 from nst.records import Budget, Outcome, Recovery, Row, Sink, Status
+from nst.schedules import Stage
+from nst.state import State
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,10 @@ class _Stop(Exception):
     def __init__(self, reason: str, status: Status = "ok", error: str | None = None) -> None:
         super().__init__(reason)
         self.reason, self.status, self.error = reason, status, error
+
+
+class _StageDone(Exception):
+    """Leaves an optimizer's step for the next stage."""
 
 
 class _Bad(Exception):
@@ -56,8 +64,9 @@ class Trainer:
     """Optimises one image.
 
     Attributes:
-        objective: image to terms.
-        start: the image to start from, 1 x 3 x H x W; it is left as it is.
+        stages: the sizes in which the image is optimised.
+        start: the image to start from, 1 x 3 x H x W in the first stage's size; it is left as it
+            is.
         make_optimizer: makes the optimizer of the list of variables.
         budget: when to stop.
         parametrization: what of the image the optimizer turns, see `nst.parametrizations`.
@@ -70,9 +79,10 @@ class Trainer:
         checkpoint_seconds: seconds of optimisation likewise.
         identity: what a checkpoint must have been made with to be gone on from, by name.
         stop_requested: asked once per evaluation; a reason ends the run as `interrupted`.
+        state: all that changes.
     """
 
-    objective: Callable[[Tensor], Terms]
+    stages: Sequence[Stage]
     start: Tensor
     make_optimizer: Callable[[list[Tensor]], Optimizer]
     budget: Budget
@@ -85,44 +95,23 @@ class Trainer:
     checkpoint_seconds: float | None = None
     identity: Mapping[str, str] = field(default_factory=dict)
     stop_requested: Callable[[], str | None] = lambda: None
-    rows: list[Row] = field(default_factory=list, init=False)
-    _recoveries: list[Recovery] = field(default_factory=list, init=False)
-    _best: Row | None = field(default=None, init=False)
-    _step: int = field(default=0, init=False)
-    _evaluation: int = field(default=0, init=False)
-    _seconds: float = field(default=0.0, init=False)
+    state: State = field(init=False)
     _saved_at: tuple[int, float] = field(default=(0, 0.0), init=False)
 
     def __post_init__(self) -> None:
-        self.image = self.parametrization(self.start)
-        self._best_image = self._current()
-        self.optimizer = self.make_optimizer(self.image.variables)
+        self.state = State(self.stages, self.start, self.parametrization, self.make_optimizer)
 
     def run(self) -> Outcome:
         """Optimise until the budget is used up.
 
         Exceptions of the objective, the optimizer and the sinks pass through.
         """
-        self._resumed_at = time.perf_counter()
+        self.state.clock.start()
         try:
             while True:
-                self._before = self._state()
-                if self._step == self.budget.steps:
-                    raise _Stop("steps")
-                if reason := self._spent():
-                    raise _Stop(reason)
-                if self._save_is_due():
-                    self._pause(lambda: self._save(self._before))
-                self._step += 1
-                try:
-                    self.optimizer.step(self._evaluate)  # type: ignore[arg-type]
-                except _Bad as bad:
-                    self._recover(bad)
-                    continue
-                if all(map(torch.equal, self._before["variables"], self.image.variables)):
-                    raise _Stop("converged")
+                self._step()
         except _Stop as stop:
-            self._seconds += time.perf_counter() - self._resumed_at
+            self.state.clock.stop()
             return self._finish(stop)
 
     def restore(self, path: Path) -> None:
@@ -135,64 +124,90 @@ class Trainer:
                 than this run's `identity`, is past this run's budget, or is of a run that was
                 finished with a smaller one.
         """
-        state = checkpoint.load(path)
-        checkpoint.check_identity(path, state.get("identity"), self.identity)
-        with torch.no_grad():
-            for variable, value in zip(self.image.variables, state["variables"], strict=True):
-                variable.copy_(value)
-        self._best_image = state["best_image"].to(self.start.device)
-        if state["optimizer"] is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        self._step, self._evaluation = state["step"], state["evaluation"]
-        self._seconds, self._saved_at = state["seconds"], (state["evaluation"], state["seconds"])
-        self._best = Row(**state["best"]) if state["best"] else None
-        self.rows = [Row(**row) for row in state["rows"]]
-        self._recoveries = [Recovery(**one) for one in state["recoveries"]]
-        for name, done in (("steps", self._step), ("evaluations", self._evaluation)):
+        saved = checkpoint.load(path)
+        checkpoint.check_identity(path, saved.get("identity"), self.identity)
+        self.state.restore(saved)
+        at = self.state.at
+        self._saved_at = at.evaluation, self.state.clock.seconds
+        for name, done in (("steps", at.step), ("evaluations", round(at.cost))):
             limit = getattr(self.budget, name)
             if limit is not None and done > limit:
                 raise checkpoint.CheckpointError(
                     f"{path}: after {done} {name}, which is past budget.{name}={limit}"
                 )
-        spent = self._step == self.budget.steps or self._spent()
-        if state["optimizer"] is None and not spent:
+        spent = at.step == self.budget.steps or self._spent()
+        if saved["optimizer"] is None and not spent:
             raise checkpoint.CheckpointError(checkpoint.FINISHED.format(path))
+
+    def _step(self) -> None:
+        state = self.state
+        self._before = state.between_steps()
+        if state.at.step == self.budget.steps:
+            raise _Stop("steps")
+        if reason := self._spent():
+            raise _Stop(reason)
+        if self._save_is_due():
+            with state.clock.paused():
+                self._save(self._before)
+        state.at.step, state.at.step_began = state.at.step + 1, state.at.evaluation
+        fingerprint = state.fingerprint()
+        try:
+            state.optimizer.step(self._evaluate)  # type: ignore[arg-type]
+        except _Bad as bad:
+            self._recover(bad)
+        except _StageDone:
+            self._next_stage()
+        else:
+            if state.fingerprint() == fingerprint:
+                if state.in_last_stage:
+                    raise _Stop("converged")
+                self._next_stage()
+
+    def _next_stage(self) -> None:
+        with self.state.clock.paused():
+            self.state.next_stage()
 
     def _evaluate(self) -> Tensor:
         """The closure: one forward, one backward, one transfer of the losses to the host."""
-        self.optimizer.zero_grad()
-        image = self.image()
-        terms = self.objective(image)
-        terms.total.backward()  # type: ignore[no-untyped-call]
-        self._evaluation += 1
-        gradients = [v.grad for v in self.image.variables if v.grad is not None]
-        steepest = torch.stack([gradient.abs().max() for gradient in gradients]).max()
+        state = self.state
+        state.optimizer.zero_grad()
+        image = state.image()
+        terms = state.objective(image)
+        terms.total.backward()
+        state.at.evaluation += 1
+        state.at.cost += state.stage.cost
+        gradients = [v.grad for v in state.image.variables if v.grad is not None]
+        steepest = torch.stack([torch.linalg.vector_norm(g, torch.inf) for g in gradients]).max()
         scalars = (terms.content, terms.style, terms.tv, terms.total, steepest)
         transferred = torch.stack([s.detach() for s in (*scalars, *terms.layers.values())])
         content, style, tv, total, gradient, *layers = transferred.tolist()
         row = Row(
-            step=self._step,
-            evaluation=self._evaluation,
-            seconds=self._seconds + time.perf_counter() - self._resumed_at,
+            step=state.at.step,
+            evaluation=state.at.evaluation,
+            seconds=state.clock.seconds,
             content=content,
             style=style,
             tv=tv,
             total=total,
             layers=dict(zip(terms.layers, layers, strict=True)),
+            scale=state.stage.scale,
+            cost=state.at.cost,
         )
-        self._pause(lambda: self._record(row, gradient, image.detach()))
-        return terms.total
+        with state.clock.paused():
+            self._record(row, gradient, image.detach())
+        loss: Tensor = terms.total
+        return loss
 
     def _record(self, row: Row, gradient: float, image: Tensor) -> None:
-        fault = self.guard.check(row, gradient, self._best)
+        state = self.state
+        fault = self.guard.check(row, gradient, state.at.best)
         if fault and fault.kind == "non_finite":
             raise _Bad(fault, row)  # no row: JSON and TensorBoard know no NaN
-        self.rows.append(row)
-        if self._best is None or row.total < self._best.total:
-            self._best = row
+        state.rows.append(row)
+        if state.at.best is None or row.total < state.at.best.total:
+            state.at.best = row
             # A new tensor: the state before this step keeps the one that was best then.
-            self._best_image = image.clone()
+            state.best_image = image.clone()
         for sink in self.sinks:
             sink.on_evaluation(row)
         stop = self._wants_to_stop()
@@ -203,39 +218,38 @@ class Trainer:
             raise stop
         if fault:
             raise _Bad(fault, row)
+        if row.evaluation - state.at.stage_began == state.stage.evaluations:
+            raise _StageDone
 
     def _recover(self, bad: _Bad) -> None:
+        state, best = self.state, self.state.at.best
         where = f"at evaluation {bad.row.evaluation} (step {bad.row.step})"
-        if self.guard.policy == "stop" or self._best is None:
+        if self.guard.policy == "stop" or best is None:
             error = f"{bad.fault.what} {where}: a smaller learning rate or guard=recover may help"
             raise _Stop(bad.fault.kind, "failed", error)
-        if len(self._recoveries) >= self.guard.attempts:
+        if len(state.recoveries) >= self.guard.attempts:
             error = f"{bad.fault.what} {where}, after {self.guard.attempts} recoveries"
             raise _Stop(bad.fault.kind, "failed", error)
-        rates = [group["lr"] / 2 for group in self.optimizer.param_groups]
-        self.image.assign(self._best_image)
-        self.optimizer = self.make_optimizer(self.image.variables)
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-        self._recoveries.append(
-            Recovery(bad.row.step, bad.row.evaluation, bad.fault.what, rates[0])
-        )
+        lr = state.back_to_best(0.5)
+        state.recoveries.append(Recovery(bad.row.step, bad.row.evaluation, bad.fault.what, lr))
         log.warning(
             "%s %s: back to the best image, of evaluation %d, with lr %.4g",
             bad.fault.what,
             where,
-            self._best.evaluation,
-            rates[0],
+            best.evaluation,
+            lr,
         )
 
     def _spent(self) -> str | None:
         """Which part of the budget is used up; `steps`, which end between steps alone, left out."""
-        budget, best = self.budget, self._best
-        if budget.target_loss is not None and best and best.total <= budget.target_loss:
+        budget, at = self.budget, self.state.at
+        target = budget.target_loss if self.state.in_last_stage else None
+        if target is not None and at.best and at.best.total <= target:
             return "target_loss"
-        if budget.evaluations is not None and self._evaluation >= budget.evaluations:
+        # Shares of a number of pixels need not add up to a whole number to the last digit.
+        if budget.evaluations is not None and at.cost >= budget.evaluations - 1e-6:
             return "evaluations"
-        if budget.seconds is not None and self._seconds >= budget.seconds:
+        if budget.seconds is not None and self.state.clock.seconds >= budget.seconds:
             return "seconds"
         return None
 
@@ -250,63 +264,36 @@ class Trainer:
             return _Stop(reason)
         return None
 
-    def _pause(self, action: Callable[[], None]) -> None:
-        """Run an action with the clock stopped."""
-        self._seconds += time.perf_counter() - self._resumed_at
-        try:
-            action()
-        finally:
-            self._resumed_at = time.perf_counter()
-
     def _finish(self, stop: _Stop) -> Outcome:
+        state = self.state
         if stop.status == "ok":
             # L-BFGS's history is up to 200 images large, and nothing follows.
-            self._save({**self._state(), "optimizer": None})
+            self._save({**state.between_steps(), **state.tensors(), "optimizer": None})
         elif stop.status == "interrupted":
             self._save(self._before)
         return Outcome(
             status=stop.status,
             stop_reason=stop.reason,
             error=stop.error,
-            steps=self._step,
-            rows=self.rows,
-            recoveries=self._recoveries,
-            best=self._best,
-            seconds=self._seconds,
-            image=self._best_image,
-            last_image=self._current(),
+            steps=state.at.step,
+            rows=state.rows,
+            recoveries=state.recoveries,
+            best=state.at.best,
+            seconds=state.clock.seconds,
+            image=state.full_size(state.best_image),
+            last_image=state.full_size(state.current()),
         )
 
     def _save_is_due(self) -> bool:
         evaluation, seconds = self._saved_at
         every, period = self.checkpoint_every, self.checkpoint_seconds
-        elapsed = self._seconds + time.perf_counter() - self._resumed_at - seconds
-        return (every is not None and self._evaluation - evaluation >= every) or (
-            period is not None and elapsed >= period
+        return (every is not None and self.state.at.evaluation - evaluation >= every) or (
+            period is not None and self.state.clock.seconds - seconds >= period
         )
 
-    @torch.no_grad()
-    def _current(self) -> Tensor:
-        return self.image().detach().clone()
-
-    def _state(self) -> dict[str, Any]:
-        """The state between two steps, safe from the step that follows."""
-        return {
-            "variables": [variable.detach().clone() for variable in self.image.variables],
-            "best_image": self._best_image,
-            "best": asdict(self._best) if self._best else None,
-            "optimizer": checkpoint.snapshot(self.optimizer.state_dict()),
-            "rng": torch.get_rng_state(),
-            "step": self._step,
-            "evaluation": self._evaluation,
-            "seconds": self._seconds,
-            "recoveries": [asdict(one) for one in self._recoveries],
-        }
-
-    def _save(self, state: dict[str, Any]) -> None:
-        if self.checkpoint_path is None:
-            return
-        rows = [asdict(row) for row in self.rows if row.evaluation <= state["evaluation"]]
-        state = {**state, "rows": rows, "identity": dict(self.identity)}
-        checkpoint.save(state, self.checkpoint_path)
-        self._saved_at = state["evaluation"], state["seconds"]
+    def _save(self, before: dict[str, Any]) -> None:
+        """Save the state before the step; `before` is what `State.between_steps` said of it."""
+        if self.checkpoint_path is not None:
+            payload = self.state.payload(before)
+            checkpoint.save({**payload, "identity": dict(self.identity)}, self.checkpoint_path)
+            self._saved_at = payload["position"]["evaluation"], payload["seconds"]

@@ -50,6 +50,7 @@ from nst.errors import InputError
 from nst.objective import Objective
 from nst.optimizers import adam
 from nst.records import Budget
+from nst.schedules import Stage
 from nst.trainer import Trainer
 from nst.vgg import VGG19
 from nst.weights import Weights, convolutions, random_weights
@@ -120,7 +121,8 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
         )
 
     def nst(objective: Objective) -> float:
-        (row,) = Trainer(objective, image, adam, Budget(evaluations=1)).run().rows
+        stages = [Stage(lambda: objective, (size, size))]
+        (row,) = Trainer(stages, image, adam, Budget(evaluations=1)).run().rows
         return row.total
 
     totals = [reference.evaluate().item(), textbook.evaluate().item()]

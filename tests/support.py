@@ -5,7 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+from nst.objective import Terms
+from nst.schedules import Stage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -23,6 +27,11 @@ def checker_picture(width: int = 100, height: int = 100) -> Image.Image:
     return Image.fromarray(
         (np.stack([x * y, 3 * (7 * x + 3 * y), checks], -1) % 256).astype(np.uint8)
     )
+
+
+def one_size(objective: Callable[[torch.Tensor], Terms], start: torch.Tensor) -> list[Stage]:
+    """The stages of a run that keeps its starting image's size."""
+    return [Stage(lambda: objective, (start.shape[2], start.shape[3]))]
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -150,7 +150,7 @@ def test_failing_job_costs_no_other(nst_command: Command, tmp_path: Path) -> Non
 def test_typo_stops_a_sweep_before_its_first_job(nst_command: Command, tmp_path: Path) -> None:
     done = nst_command("optimizer=adam,lbfsg", *TINY, "name=c", "--multirun")
     assert done.returncode == app.BAD_INPUT
-    assert "adam lbfgs" in done.stderr
+    assert "adam lbfgs lbfgs_torch" in done.stderr
     assert [path.name for path in (tmp_path / "outputs" / "c").iterdir()] == ["multirun.yaml"]
 
 
@@ -219,7 +219,7 @@ BAD = [
     (["+layers.style.relu9_9=1"], "unknown layer 'relu9_9'; the layers are conv1_1"),
     (["optimzer=adam"], "'optimzer' not in 'RunConf'; valid keys: alpha, budget"),
     (["optimizer.momentum=1"], "valid keys: history_size, line_search_fn, lr"),
-    (["optimizer=sgd"], "Available options in 'optimizer': adam lbfgs"),
+    (["optimizer=sgd"], "Available options in 'optimizer': adam lbfgs lbfgs_torch"),
     (["resize=crop"], "expected one of [fit, stretch]"),
     (["loss.gram=abc"], "expected one of [chw, hw]"),
     (["budget.evaluations=null"], "at least one of steps, evaluations, seconds, target_loss"),
@@ -310,4 +310,4 @@ def test_slugs_of_different_jobs_differ(monkeypatch: pytest.MonkeyPatch) -> None
 def test_help_names_the_groups(nst_command: Command) -> None:
     shown = nst_command("--help")
     assert shown.returncode == 0
-    assert "optimizer: adam, lbfgs" in shown.stdout
+    assert "optimizer: adam, lbfgs, lbfgs_torch" in shown.stdout

@@ -96,13 +96,17 @@ def test_reference_experiment_is_the_reference(optimizer: str, steps: int) -> No
         "joint": False,
     }
     assert options.optimizer.lr == {"adam": 0.1, "lbfgs": 1}[optimizer]
+    name = {"adam": "adam", "lbfgs": "lbfgs_torch"}[optimizer]
+    assert options.optimizer._target_ == f"nst.optimizers.{name}"
 
 
 def test_reference_budget_is_undefined_for_other_optimizers(tmp_path: Path) -> None:
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer" / "sgd.yaml").write_text("_target_: torch.optim.SGD\n_partial_: true\n")
     odd = config(f"hydra.searchpath=[file://{tmp_path}]", "optimizer=sgd", "budget=reference")
-    with pytest.raises(OmegaConfBaseException, match="values for adam, lbfgs, not for SGD"):
+    with pytest.raises(
+        OmegaConfBaseException, match="values for adam, lbfgs, lbfgs_torch, not for SGD"
+    ):
         schema.validate(odd)
 
 

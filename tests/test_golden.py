@@ -10,14 +10,14 @@ magnifies every rounding error: in float32 the order in which a sum is made deci
 thread instead of two moves the reference implementation's own rows by up to 3e-2 (start: noise) or
 3e-1 (start: content). Hence:
 
-- `joint=False`, as in `experiment=reference`, computes in the reference's order. In float32 all
-  rows of both optimizers follow `ReferenceLoop`'s (measured: they are equal to the last bit), and
-  the golden ones wherever `ReferenceLoop` itself does.
-- `joint=True`, the default, sums the gradients of both terms within one pass. In float32 Adam's
-  rows follow the golden ones everywhere (measured: 4e-4) and L-BFGS's first five do (2e-4; 1e-2 at
-  the end).
-- `joint=True` in float64, where the magnification begins at 1e-16: all rows follow
-  `ReferenceLoop`'s (measured: 1e-11), so a departure would be a difference in what is computed.
+- `joint=False` with torch's own L-BFGS, as in `experiment=reference`, computes in the reference's
+  order. In float32 all rows of both optimizers follow `ReferenceLoop`'s (measured: they are equal
+  to the last bit), and the golden ones wherever `ReferenceLoop` itself does.
+- `joint=True` and `nst.lbfgs`, the defaults, sum the gradients of both terms within one pass and
+  take L-BFGS's direction from products of matrices. In float32 Adam's rows follow the golden ones
+  everywhere (measured: 4e-4) and L-BFGS's first five do (2e-4; 1e-2 at the end).
+- The same in float64, where the magnification begins at 1e-16: all rows follow `ReferenceLoop`'s
+  (measured: 1e-11), so a departure would be a difference in what is computed.
 """
 
 import json
@@ -41,7 +41,7 @@ from nst.vgg import VGG19
 from nst.weights import Weights, convolutions, file_weights
 from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
 from reference_loop import ReferenceLoop
-from support import checker_picture, xor_picture
+from support import checker_picture, one_size, xor_picture
 
 CASES: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("golden.json").read_text(encoding="utf-8")
@@ -113,7 +113,9 @@ def nst_run(
         style_layers=GATYS_STYLE,
         joint=joint,
     )
-    return Trainer(objective, start.to(dtype), MAKE[optimizer], budget).run()
+    start = start.to(dtype)
+    make = optimizers.lbfgs_torch if optimizer == "lbfgs" and not joint else MAKE[optimizer]
+    return Trainer(one_size(objective, start), start, make, budget).run()
 
 
 def reference_loop(

@@ -13,11 +13,11 @@ from nst.objective import Terms
 from nst.optimizers import adam
 from nst.records import Row
 from nst.trainer import Trainer
-from support import checker_picture, xor_picture
+from support import checker_picture, one_size, xor_picture
 
 
 def row(total: float) -> Row:
-    return Row(1, 1, 0.0, total, 0.0, 0.0, total, {})
+    return Row(1, 1, 0.0, total, 0.0, 0.0, total, {}, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +106,11 @@ def poisoned(*bad: int):
 
 def test_gradient_that_is_not_finite_is_caught_and_recovered_from() -> None:
     budget, start = nst.Budget(evaluations=30), torch.zeros(1, 3, 4, 4)
-    stopped = Trainer(poisoned(4), start, adam, budget).run()
+    stopped = Trainer(one_size(poisoned(4), start), start, adam, budget).run()
     assert stopped.stop_reason == "non_finite"
     assert "gradient is not finite at evaluation 4" in (stopped.error or "")
     guard = Guard("recover", attempts=2)
-    outcome = Trainer(poisoned(4, 7), start, adam, budget, guard=guard).run()
+    outcome = Trainer(one_size(poisoned(4, 7), start), start, adam, budget, guard=guard).run()
     assert outcome.status == "ok"
     assert [(one.evaluation, one.lr) for one in outcome.recoveries] == [(4, 0.05), (7, 0.025)]
     assert [row.evaluation for row in outcome.rows] == [n for n in range(1, 31) if n not in (4, 7)]
@@ -118,17 +118,17 @@ def test_gradient_that_is_not_finite_is_caught_and_recovered_from() -> None:
 
 
 def test_recovery_in_the_last_step_ends_the_run() -> None:
-    guard = Guard("recover", attempts=2)
+    guard, start = Guard("recover", attempts=2), torch.zeros(1, 3, 4, 4)
     budget = nst.Budget(steps=4)
-    run = Trainer(poisoned(4), torch.zeros(1, 3, 4, 4), adam, budget, guard=guard)
+    run = Trainer(one_size(poisoned(4), start), start, adam, budget, guard=guard)
     outcome = run.run()
     assert (outcome.stop_reason, outcome.steps, len(outcome.recoveries)) == ("steps", 4, 1)
 
 
 def test_recoveries_are_used_up() -> None:
-    guard = Guard("recover", attempts=2)
+    guard, start = Guard("recover", attempts=2), torch.zeros(1, 3, 4, 4)
     budget = nst.Budget(evaluations=30)
-    run = Trainer(poisoned(4, 7, 9), torch.zeros(1, 3, 4, 4), adam, budget, guard=guard)
+    run = Trainer(one_size(poisoned(4, 7, 9), start), start, adam, budget, guard=guard)
     outcome = run.run()
     assert (outcome.status, len(outcome.recoveries)) == ("failed", 2)
     assert "after 2 recoveries" in (outcome.error or "")

@@ -61,7 +61,7 @@ def test_optimizers_find_the_minimum_of_a_quadratic(make: optimizers.OptimizerFa
     assert calls >= 200
 
 
-def test_lbfgs_options_reach_torch() -> None:
+def test_lbfgs_options_reach_the_optimizer() -> None:
     x = torch.zeros(2, requires_grad=True)
     optimizer = optimizers.lbfgs([x], lr=0.5, max_iter=7, history_size=9)
     group = optimizer.param_groups[0]

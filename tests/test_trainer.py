@@ -1,6 +1,7 @@
 """The loop: counting, budgets, the best image, stopping, resuming."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from nst.errors import InputError
 from nst.objective import Terms
 from nst.records import Budget, Outcome, Row
 from nst.trainer import Trainer
+from support import one_size
 
 GOAL = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
 
@@ -36,7 +38,8 @@ class Recorder:
 
 
 def trainer(budget: Budget, make=optimizers.adam, objective=quadratic, **options) -> Trainer:
-    return Trainer(objective, torch.zeros(1, 3, 4, 4), make, budget, **options)
+    start = torch.zeros(1, 3, 4, 4)
+    return Trainer(one_size(objective, start), start, make, budget, **options)
 
 
 def test_steps_and_evaluations_of_adam_and_lbfgs() -> None:
@@ -130,7 +133,7 @@ def test_sinks_get_every_row_and_the_image_that_each_named_evaluation_measured()
 
 def test_seconds_count_the_optimisation_and_not_the_sinks(monkeypatch) -> None:
     now = 0.0
-    monkeypatch.setattr("nst.trainer.time.perf_counter", lambda: now)
+    monkeypatch.setattr("nst.clock.time.perf_counter", lambda: now)
 
     def wait(seconds: float) -> None:
         nonlocal now
@@ -161,7 +164,7 @@ def test_four_steps_are_two_and_two(make, tmp_path: Path) -> None:
     whole = trainer(Budget(steps=4), make).run()
     path = tmp_path / "checkpoint.pt"
     first = trainer(Budget(evaluations=10_000), make, checkpoint_path=path, checkpoint_every=1)
-    first.stop_requested = lambda: "SIGINT" if first._step == 3 else None
+    first.stop_requested = lambda: "SIGINT" if first.state.at.step == 3 else None
     assert first.run().status == "interrupted"
     assert_the_same(resumed(path, make), whole)
 
@@ -179,7 +182,7 @@ def test_stopped_after_any_evaluation_a_run_goes_on_to_the_same_bits(
         path = tmp_path / f"{last}.pt"
         first = trainer(Budget(steps=4), make, checkpoint_path=path, **given)
         first.stop_requested = lambda run=first, last=last: (
-            "SIGTERM" if run._evaluation == last else None
+            "SIGTERM" if run.state.at.evaluation == last else None
         )
         assert first.run().status == "interrupted"
         assert_the_same(resumed(path, make, **given), whole)
@@ -238,13 +241,17 @@ def test_checkpoints_come_after_the_evaluations_or_seconds_asked_for(
     monkeypatch, tmp_path: Path
 ) -> None:
     saved: list[int] = []
-    monkeypatch.setattr(checkpoint, "save", lambda state, path: saved.append(state["evaluation"]))
+
+    def at(state: dict[str, Any]) -> int:
+        return state["position"]["evaluation"]
+
+    monkeypatch.setattr(checkpoint, "save", lambda state, path: saved.append(at(state)))
     path = tmp_path / "checkpoint.pt"
     trainer(Budget(steps=9), checkpoint_path=path, checkpoint_every=4).run()
     assert saved == [4, 8, 9]
     saved.clear()
     now = 0.0
-    monkeypatch.setattr("nst.trainer.time.perf_counter", lambda: now)
+    monkeypatch.setattr("nst.clock.time.perf_counter", lambda: now)
 
     def one_second(image: Tensor) -> Terms:
         nonlocal now
@@ -284,7 +291,10 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(checkpoint.CheckpointError, match=r"damaged|not a readable"):
         checkpoint.load(path)
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(checkpoint.CheckpointError, match="not a readable"):
+    with pytest.raises(checkpoint.CheckpointError, match="damaged"):
+        checkpoint.load(path)
+    path.write_bytes(b"")
+    with pytest.raises(checkpoint.CheckpointError, match="damaged"):
         checkpoint.load(path)
     path.unlink()
     checkpoint.previous(path).write_bytes(before)

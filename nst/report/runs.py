@@ -22,6 +22,7 @@ class Losses:
 
     ``content``, ``style`` and ``tv`` are the weighted terms that add up to ``total``;
     ``layers`` holds the unweighted term of each tap. ``seconds`` is optimisation time.
+    ``evaluation`` counts in full-size evaluations.
     """
 
     step: int

@@ -107,7 +107,7 @@ def _read_run(folder: Path) -> Run:
         final=_losses(result.get("final")),
         best=_losses(result.get("best")),
         steps=_optional(result.get("steps"), int),
-        evaluations=_optional(result.get("evaluations"), int),
+        evaluations=_cost(result, "evaluations"),
         seconds=_optional(result.get("seconds"), float),
         evaluations_per_second=_optional(result.get("evaluations_per_second"), float),
         size=_size(result.get("size")),
@@ -154,7 +154,7 @@ def _choices(loaded: object) -> dict[str, str]:
 
 
 def read_curve(path: Path) -> Curve:
-    """Read ``losses.jsonl``; lines that are cut or no loss row are skipped.
+    """Read ``losses.jsonl``; lines that are cut or no loss row of the full size are skipped.
 
     Of rows with the same evaluation the last one counts: a resumed run redoes the
     evaluations after its checkpoint.
@@ -178,16 +178,22 @@ def read_curve(path: Path) -> Curve:
 
 def _losses(value: object) -> Losses | None:
     row = _mapping(value)
-    if "evaluation" not in row or "total" not in row:
+    if "evaluation" not in row or "total" not in row or _number(row.get("scale", 1)) != 1:
         return None
     terms = {name: _number(row.get(name)) for name in ("content", "style", "tv", "total")}
     return Losses(
         step=_optional(row.get("step"), int) or 0,
-        evaluation=_optional(row["evaluation"], int) or 0,
+        evaluation=_cost(row) or 0,
         seconds=_number(row.get("seconds")),
         layers={str(k): _number(v) for k, v in _mapping(row.get("layers")).items()},
         **terms,
     )
+
+
+def _cost(record: Mapping[str, Any], other: str = "evaluation") -> int | None:
+    """Return the evaluations made, those in smaller sizes by their share of the pixels."""
+    cost = _optional(record.get("cost", record.get(other)), float)
+    return None if cost is None or not math.isfinite(cost) else math.ceil(cost - 1e-6)
 
 
 def _number(value: object) -> float:

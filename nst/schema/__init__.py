@@ -31,6 +31,7 @@ from nst.schema.groups import (
     PrecisionConf,
     RandomInitConf,
     Resize,
+    ScheduleConf,
     StyleInitConf,
 )
 from nst.schema.ranges import at_least
@@ -59,6 +60,7 @@ class RunConf:
     layers: LayersConf = MISSING
     loss: LossConf = MISSING
     model: ModelConf = MISSING
+    schedule: ScheduleConf = MISSING
     budget: BudgetConf = MISSING
     guard: GuardConf = MISSING
     output: OutputConf = MISSING

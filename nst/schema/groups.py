@@ -69,6 +69,13 @@ class Precision(Enum):
     bf16 = "bf16"
 
 
+class HistoryPrecision(Enum):
+    """Of the past steps that L-BFGS keeps."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 class LineSearch(Enum):
     """Line search of L-BFGS."""
 
@@ -94,11 +101,12 @@ class AdamConf:
 
 @dataclass
 class LbfgsConf:
-    """`optimizer=lbfgs`."""
+    """`optimizer=lbfgs` and `optimizer=lbfgs_torch`."""
 
     lr: float = MISSING
     max_iter: int = MISSING
     history_size: int = MISSING
+    history_precision: HistoryPrecision = MISSING
     line_search_fn: LineSearch | None = MISSING
     tolerance_grad: float = MISSING
     tolerance_change: float = MISSING
@@ -216,6 +224,21 @@ class ModelConf:
 
     def __post_init__(self) -> None:
         at_least("model.seed", self.seed, 0)
+
+
+@dataclass
+class ScheduleConf:
+    """`schedule=...`; the values are checked by `nst.schedules.check`."""
+
+    scales: list[float] = MISSING
+    evaluations: list[int | None] = MISSING
+
+    def __post_init__(self) -> None:
+        if len(self.scales) != len(self.evaluations):
+            raise InputError(
+                f"schedule.evaluations must have one entry for each of schedule.scales "
+                f"({len(self.scales)}), not {len(self.evaluations)}"
+            )
 
 
 @dataclass

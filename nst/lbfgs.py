@@ -1,0 +1,262 @@
+"""L-BFGS in matrix form, with its history in one piece of memory.
+
+Liu, Nocedal, *On the limited memory BFGS method for large scale optimization* (1989), with the
+inverse Hessian in the compact form of Byrd, Nocedal, Schnabel, *Representations of quasi-Newton
+matrices and their use in limited memory methods* (1994), theorem 2.2:
+
+    H = gamma I + [S  gamma Y] M [S  gamma Y]^T
+
+    M = [ R^-T (D + gamma Y^T Y) R^-1   -R^-T ]
+        [ -R^-1                           0   ]
+
+for the columns s_i = x_i+1 - x_i of S and y_i = g_i+1 - g_i of Y, R the upper triangle of S^T Y, D
+its diagonal, gamma = s^T y / y^T y of the last pair. A direction takes four products of a matrix
+with a vector or two instead of the four hundred dependent small operations of the two-loop
+recursion, and the same numbers up to rounding come out.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+# Pairs with less curvature than this are left out, as in torch.
+_CURVATURE = 1e-10
+
+
+class LBFGS(Optimizer):
+    """L-BFGS with a fixed step length, with the parameters and the results of `torch.optim.LBFGS`.
+
+    Nothing in an iteration waits for the device, but for whether the iteration before the last
+    evaluation had settled, which is known by then: so a step ends one evaluation later than torch's
+    where a tolerance ends it.
+
+    Args:
+        params: the variables to optimise, all of one type and on one device.
+        lr: step length along the quasi-Newton direction.
+        max_iter: iterations, and so evaluations, per step.
+        history_size: how many pairs (s, y) the curvature estimate keeps.
+        tolerance_grad: the step ends where no gradient component is larger.
+        tolerance_change: the step ends where variables or loss change less.
+        history_dtype: in what the pairs are kept; None is the variables' own type. `bfloat16`
+            halves the history's memory.
+    """
+
+    def __init__(
+        self,
+        params: list[Tensor],
+        lr: float = 1.0,
+        max_iter: int = 20,
+        history_size: int = 100,
+        tolerance_grad: float = 1e-7,
+        tolerance_change: float = 1e-9,
+        history_dtype: torch.dtype | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "max_iter": max_iter,
+            "history_size": history_size,
+            "tolerance_grad": tolerance_grad,
+            "tolerance_change": tolerance_change,
+            "history_dtype": history_dtype,
+        }
+        super().__init__(params, defaults)
+        self._variables: list[Tensor] = self.param_groups[0]["params"]
+        self._history: _History | None = None
+        self._direction: Tensor | None = None
+        self._length = self._gradient = self._loss = torch.zeros(())
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        """Up to `max_iter` iterations.
+
+        Args:
+            closure: one evaluation: sets the variables' gradients and returns the loss, a scalar.
+
+        Returns:
+            The loss of the first evaluation.
+        """
+        evaluate = torch.enable_grad()(closure)
+        options = self.param_groups[0]
+        first = loss = evaluate().detach()
+        gradient = self._flat_gradient()
+        settled: Tensor | None = None
+        for iteration in range(1, options["max_iter"] + 1):
+            if self._direction is None:
+                direction, length = -gradient, (1 / gradient.abs().sum()).clamp(max=1)
+            else:
+                direction, length = self._next_direction(gradient), torch.ones_like(loss)
+            flat = gradient.abs().max() <= options["tolerance_grad"]
+            uphill = gradient @ direction > -options["tolerance_change"]
+            length = torch.where(flat | uphill, 0.0, length * options["lr"]).to(loss)
+            self._move(direction, length)
+            self._direction, self._length = direction, length
+            self._gradient, self._loss = gradient, loss
+            if iteration == options["max_iter"]:
+                break
+            loss = evaluate().detach()
+            if settled is not None and settled:
+                break
+            gradient = self._flat_gradient()
+            change = length * direction.abs().max()
+            tolerance = options["tolerance_change"]
+            settled = (change <= tolerance) | ((loss - self._loss).abs() < tolerance)
+        return first
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state between two steps, under the names that `torch.optim.LBFGS` uses for it.
+
+        The pairs (`old_stps`, `old_dirs`) are views of the history that the next step leaves alone.
+        """
+        state = super().state_dict()
+        if self._direction is not None:
+            history = self._history or _History(self._direction, self.param_groups[0])
+            state["state"] = {
+                0: {
+                    "d": self._direction,
+                    "t": self._length,
+                    "prev_flat_grad": self._gradient,
+                    "prev_loss": self._loss,
+                    **history.state(),
+                }
+            }
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        super().load_state_dict({**state_dict, "state": {}})
+        self._variables = self.param_groups[0]["params"]
+        self._history = self._direction = None
+        if not state_dict["state"]:
+            return
+        state = state_dict["state"][0]
+        device = self._variables[0].device
+        self._direction, self._length, self._gradient, self._loss = (
+            state[name].to(device).clone() for name in ("d", "t", "prev_flat_grad", "prev_loss")
+        )
+        self._history = _History(self._direction, self.param_groups[0])
+        self._history.restore(state)
+
+    def _next_direction(self, gradient: Tensor) -> Tensor:
+        assert self._direction is not None  # noqa: S101 - the first iteration has made one
+        if self._history is None:
+            self._history = _History(gradient, self.param_groups[0])
+        self._history.add(self._direction.mul_(self._length), gradient - self._gradient)
+        return self._history.direction(gradient)
+
+    def _flat_gradient(self) -> Tensor:
+        # A copy, since the closure's next gradient may take the place of this one.
+        gradients = [v.grad for v in self._variables if v.grad is not None]
+        return torch.cat([gradient.reshape(-1) for gradient in gradients])
+
+    def _move(self, direction: Tensor, length: Tensor) -> None:
+        offset = 0
+        for variable in self._variables:
+            part = direction[offset : offset + variable.numel()].view_as(variable)
+            variable.addcmul_(part, length)
+            offset += variable.numel()
+
+
+class _History:
+    """The last pairs, as rows of two rings, and the products of all of them with each other.
+
+    A ring has `max_iter` rows more than there are pairs in use, so that the pairs of a state before
+    a step are still there after it.
+
+    Args:
+        like: gives the rows' length, type and device.
+        options: of the optimizer.
+    """
+
+    def __init__(self, like: Tensor, options: dict[str, Any]) -> None:
+        self._size = options["history_size"]
+        self._rows = self._size + options["max_iter"]
+        dtype = options["history_dtype"] or like.dtype
+        self._s = like.new_empty((self._rows, like.numel()), dtype=dtype)
+        self._y = torch.empty_like(self._s)
+        self._first, self._count = 0, 0
+        # The products are few and the solution's accuracy hangs on them. MPS has no float64.
+        small = torch.float32 if like.device.type == "mps" else torch.float64
+        self._sy = like.new_zeros((0, 0), dtype=small)
+        self._yy = self._sy
+        self._gamma = like.new_ones((), dtype=small)
+
+    def add(self, s: Tensor, y: Tensor) -> None:
+        """Add a pair, and forget the oldest if there are more than `history_size`."""
+        if self._count == self._size:
+            self._first = (self._first + 1) % self._rows
+            self._count -= 1
+            self._sy, self._yy = self._sy[1:, 1:], self._yy[1:, 1:]
+        row = (self._first + self._count) % self._rows
+        self._s[row], self._y[row] = s, y
+        self._count += 1
+        sy, yy = self._times(self._s, self._y[row]), self._times(self._y, self._y[row])
+        self._sy, self._yy = _bordered(self._sy, sy), _bordered(self._yy, yy)
+        enough = sy[-1] > _CURVATURE
+        self._gamma = torch.where(enough, sy[-1] / yy[-1], self._gamma)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """-H g."""
+        diagonal = self._sy.diagonal()
+        enough = diagonal > _CURVATURE
+        # A pair that is left out becomes a row of the identity, and nothing of it gets through.
+        both = enough[:, None] & enough
+        r = torch.where(both, self._sy, torch.eye(self._count).to(self._sy)).triu()
+        sg, yg = self._times(self._s, gradient) * enough, self._times(self._y, gradient) * enough
+        v = torch.linalg.solve_triangular(r, sg[:, None], upper=True)[:, 0] * enough
+        inner = diagonal * v + self._gamma * (self._yy @ v - yg)
+        u = torch.linalg.solve_triangular(r.mT, (inner * enough)[:, None], upper=False)[:, 0]
+        direction = gradient * -self._gamma.to(gradient)
+        self._combine(direction, self._s, -u * enough)
+        self._combine(direction, self._y, self._gamma * v)
+        return direction
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes; the pairs oldest first."""
+        rows = [(self._first + i) % self._rows for i in range(self._count)]
+        return {
+            "old_stps": [self._s[row] for row in rows],
+            "old_dirs": [self._y[row] for row in rows],
+            "H_diag": self._gamma,
+            "first": self._first,
+            "sy": self._sy,
+            "yy": self._yy,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+        # In the very rows where they were: where the ring begins decides how sums are rounded.
+        self._first, self._count = state["first"], len(state["old_stps"])
+        for i, (s, y) in enumerate(zip(state["old_stps"], state["old_dirs"], strict=True)):
+            row = (self._first + i) % self._rows
+            self._s[row], self._y[row] = s, y
+        self._gamma, self._sy, self._yy = (
+            state[name].to(self._gamma).clone() for name in ("H_diag", "sy", "yy")
+        )
+
+    def _parts(self, ring: Tensor) -> list[Tensor]:
+        """The rows in use, oldest first, as one matrix or two."""
+        end = self._first + self._count
+        parts = ring[self._first : end], ring[: max(0, end - self._rows)]
+        return [part for part in parts if len(part)]
+
+    def _times(self, ring: Tensor, vector: Tensor) -> Tensor:
+        products = [part @ vector.to(ring.dtype) for part in self._parts(ring)]
+        return torch.cat(products).to(self._gamma.dtype)
+
+    def _combine(self, result: Tensor, ring: Tensor, factors: Tensor) -> None:
+        """Add the rows in use, each times its factor, to a vector."""
+        parts = self._parts(ring)
+        own_factors = torch.split(factors, [len(part) for part in parts])
+        for part, own in zip(parts, own_factors, strict=True):
+            result += own.to(ring.dtype) @ part
+
+
+def _bordered(matrix: Tensor, column: Tensor) -> Tensor:
+    """A matrix with another column, and the same as another row.
+
+    So Y^T Y stays symmetric; of S^T Y nobody looks below the diagonal.
+    """
+    return torch.cat([torch.cat([matrix, column[:-1, None]], 1), column[None]], 0)

@@ -1,0 +1,164 @@
+"""L-BFGS in matrix form against torch's two-loop recursion."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nst.lbfgs import LBFGS
+
+
+def rosenbrock(x: Tensor) -> Tensor:
+    """A curved valley in many dimensions, with its minimum, 0, at ones."""
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+
+def losses(
+    make: Callable[..., Optimizer], steps: int, parts: int = 1, **options: Any
+) -> list[float]:
+    """Of all evaluations, from the same start in float64."""
+    start = torch.randn(60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    variables = [part.clone().requires_grad_() for part in start.chunk(parts)]
+    optimizer = make(variables, **options)
+    found: list[float] = []
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = rosenbrock(torch.cat(variables))
+        loss.backward()
+        found.append(loss.item())
+        return loss
+
+    for _ in range(steps):
+        optimizer.step(closure)
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"lr": 0.5, "max_iter": 7},
+        {"history_size": 3},  # the ring goes round several times
+        {"history_size": 1, "max_iter": 1},
+    ],
+)
+@pytest.mark.parametrize("parts", [1, 4])
+def test_evaluations_are_those_of_torch(options: dict[str, Any], parts: int) -> None:
+    # Without a line search rounding errors grow; 1e-12 after a step or two, 1e-6 after four.
+    expected = losses(torch.optim.LBFGS, 2, parts, **options)
+    assert len(expected) == 2 * options.get("max_iter", 20)
+    assert losses(LBFGS, 2, parts, **options) == pytest.approx(expected, rel=1e-8)
+
+
+def test_it_converges_and_then_stands_still() -> None:
+    found = losses(LBFGS, 40)
+    assert found[-1] < 1e-8
+    x = torch.ones(5, requires_grad=True)
+    optimizer = LBFGS([x])
+    count = 0
+
+    def closure() -> Tensor:
+        nonlocal count
+        count += 1
+        optimizer.zero_grad()
+        loss = rosenbrock(x)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert torch.equal(x, torch.ones(5))
+    assert count <= 3  # of 20
+
+
+def test_pairs_without_curvature_are_left_out_as_in_torch() -> None:
+    def path(make: Callable[..., Optimizer]) -> list[float]:
+        x = torch.tensor([2.0, -1.5], dtype=torch.float64, requires_grad=True)
+        optimizer, points = make([x], lr=0.1, max_iter=12), []
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = torch.cos(x).sum() + 0.01 * x.square().sum()  # concave here and there
+            loss.backward()
+            points.append(loss.item())
+            return loss
+
+        for _ in range(3):
+            optimizer.step(closure)
+        return points
+
+    assert path(LBFGS) == pytest.approx(path(torch.optim.LBFGS), rel=1e-9)
+
+
+@pytest.mark.parametrize("history_size", [3, 100])
+def test_state_before_a_step_survives_it(history_size: int) -> None:
+    x = torch.linspace(-1, 2, 30, dtype=torch.float64).requires_grad_()
+    optimizer = LBFGS([x], max_iter=4, history_size=history_size)
+
+    def closure(variable: Tensor, owner: LBFGS) -> Callable[[], Tensor]:
+        def evaluate() -> Tensor:
+            owner.zero_grad()
+            loss = rosenbrock(variable)
+            loss.backward()
+            return loss
+
+        return evaluate
+
+    for _ in range(5):
+        optimizer.step(closure(x, optimizer))
+    state, values = optimizer.state_dict(), x.detach().clone()
+    pairs = [pair.clone() for pair in state["state"][0]["old_stps"]]
+    scalars = {name: state["state"][0][name].clone() for name in ("d", "t", "prev_flat_grad")}
+    optimizer.step(closure(x, optimizer))
+    assert len(pairs) == min(history_size, 19)
+    assert all(map(torch.equal, pairs, state["state"][0]["old_stps"]))
+    state["state"][0].update(scalars)
+    again = values.clone().requires_grad_()
+    other = LBFGS([again], max_iter=4, history_size=history_size)
+    other.load_state_dict(state)
+    other.step(closure(again, other))
+    assert torch.equal(again, x)
+
+
+def test_history_in_bfloat16_finds_the_same_minimum() -> None:
+    found = losses(LBFGS, 60, history_dtype=torch.bfloat16)
+    assert found[-1] < 1e-9
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = str(func)
+        self.count += "_local_scalar_dense" in name or "is_nonzero" in name or "nonzero" in name
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_host_looks_at_one_number_an_evaluation_too_late_to_wait_for() -> None:
+    x = torch.zeros(9, requires_grad=True)
+    optimizer = LBFGS([x], max_iter=10)
+    since: list[int] = []
+
+    def closure() -> Tensor:
+        since.append(waits.count)
+        optimizer.zero_grad()
+        loss = rosenbrock(x)
+        loss.backward()
+        return loss
+
+    with Waits() as waits:
+        optimizer.step(closure)
+    assert len(since) == 10
+    # Between two evaluations one flag, which the iteration before the last one left.
+    assert since[:3] == [0, 0, 0]
+    assert waits.count == len(since) - 2
