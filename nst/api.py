@@ -17,7 +17,7 @@ from nst.functional import GramNormalization
 from nst.guard import Guard
 from nst.images import Alpha, ImageError, Picture, Resize
 from nst.inits import Canvas, Init
-from nst.memory import explained
+from nst.memory import Memory, choose, explained
 from nst.objective import Objective, Precision
 from nst.optimizers import OptimizerFactory
 from nst.parametrizations import Parametrization
@@ -41,6 +41,7 @@ class Start:
         weights_sha256: of the weights, see `nst.weights.Weights`.
         weights_detail: path or seed.
         pooling: `max` or `avg`.
+        tile_size: of the objective, px; None where the picture is taken as a whole.
         rows: of the evaluations before a resumption; empty in a run that begins.
     """
 
@@ -52,6 +53,7 @@ class Start:
     weights_sha256: str
     weights_detail: str
     pooling: Pooling
+    tile_size: int | None = None
     rows: Sequence[Row] = ()
 
     @property
@@ -133,6 +135,8 @@ def stylize(
     seed: int = 0,
     device: str = "auto",
     deterministic: bool = False,
+    memory: Memory = "auto",
+    tile_size: int | None = None,
     sinks: Sequence[RunSink] = (),
     image_every: int | None = None,
     checkpoint: str | Path | None = None,
@@ -169,6 +173,11 @@ def stylize(
         seed: of the noise of `nst.inits.random`.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
         deterministic: let torch use only algorithms that always give the same bits.
+        memory: `full` takes the picture as a whole; `tiled` goes through the network tile by tile,
+            with the same result up to rounding; `auto` does so where the whole would take more than
+            half of the free memory.
+        tile_size: longest side of the tiles in px; None is the largest that fits, to 1024. A
+            resumed run may have another, but then it is the same only up to rounding.
         sinks: get every row and image, see `nst.tracking`.
         image_every: evaluations between the images for the sinks.
         checkpoint: file for the run's state; None writes none.
@@ -209,7 +218,8 @@ def stylize(
     with ExitStack() as settings:
         settings.enter_context(deterministic_algorithms(deterministic))
         settings.enter_context(tf32(precision == "tf32"))
-        settings.enter_context(explained(where, *shape))
+        settings.enter_context(explained(where, *shape, precision))
+        tile_size = choose(memory, tile_size, where, *shape, precision, joint=joint)
         content_image = images.to_tensor(content_picture, size, resize).to(where)
         style_image = images.to_tensor(style_picture, size, resize).to(where)
         canvas = Canvas(
@@ -233,6 +243,7 @@ def stylize(
             gram=gram,
             precision=precision,
             joint=joint,
+            tile_size=tile_size,
         )
         trainer = Trainer(
             objective,
@@ -280,6 +291,7 @@ def stylize(
             found.sha256,
             found.detail,
             pooling,
+            tile_size if objective.tiles(content_image) else None,
             tuple(trainer.rows),
         )
         for sink in sinks:
@@ -299,7 +311,9 @@ def stylize(
             error=outcome.error,
             steps=outcome.steps,
             seconds=outcome.seconds,
-            yardstick=yardstick(found, pooling, content_image, style_image, outcome.image),
+            yardstick=yardstick(
+                found, pooling, content_image, style_image, outcome.image, tile_size
+            ),
             start=start,
         )
         for sink in sinks:

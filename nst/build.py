@@ -140,6 +140,8 @@ def _prepared(
         seed=options.seed,
         device=options.device,
         deterministic=options.deterministic,
+        memory=options.memory.value,
+        tile_size=options.tile_size,
         image_every=options.output.image_every,
         checkpoint=folder / checkpoint.NAME,
         checkpoint_every=evaluations,
@@ -265,6 +267,10 @@ def _summary(result: api.Result, seed: int, picture: str) -> dict[str, Any]:
         "size": list(result.start.size),
         "device": result.start.device,
         "threads": torch.get_num_threads(),
+        "memory": {
+            "mode": "full" if result.start.tile_size is None else "tiled",
+            "tile_size": result.start.tile_size,
+        },
         "weights": {
             "source": result.start.weights,
             "sha256": result.start.weights_sha256,

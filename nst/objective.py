@@ -18,12 +18,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nst import functional, tiling
 from nst.errors import InputError
@@ -123,7 +122,7 @@ class Objective:
 
     def __call__(self, image: Tensor) -> Terms:
         """Evaluate the terms for an image, 1 x 3 x H x W, ImageNet-normalised; differentiable."""
-        if tiles := self._tiles(image):
+        if tiles := self.tiles(image):
             return self._tiled(image, tiles)
         features = self._features(image)
         textures = features if self.joint else self._features(image)
@@ -158,7 +157,7 @@ class Objective:
 
     def _content_target(self, image: Tensor) -> dict[str, Tensor]:
         """The content picture's features, in the network's precision, which holds them exactly."""
-        if tiles := self._tiles(image):
+        if tiles := self.tiles(image):
             target: dict[str, Tensor] = {}
             for tap, window, core in self._cores(image, tiles, self.content_layers):
                 if tap not in target:
@@ -174,7 +173,7 @@ class Objective:
         return {tap: features[tap].to(self._dtype) for tap in self.content_layers}
 
     def _style_target(self, image: Tensor) -> dict[str, Tensor]:
-        if tiles := self._tiles(image):
+        if tiles := self.tiles(image):
             return self._sums(image, tiles, (), self.style_layers)[1]
         features = self._features(image)
         return {tap: functional.gram(features[tap], self.gram) for tap in self.style_layers}
@@ -185,8 +184,8 @@ class Objective:
     def _taps(self) -> list[str]:
         return list({**self.content_layers, **self.style_layers})
 
-    def _tiles(self, image: Tensor) -> list[Tile]:
-        """The tiles of an image; none where it is taken as a whole."""
+    def tiles(self, image: Tensor) -> list[Tile]:
+        """The tiles of an image, 1 x 3 x H x W; none where it is taken as a whole."""
         if self._tile_size is None or not self._taps:
             return []
         tiles = tiling.tiles(image.shape[2], image.shape[3], self._tile_size, self._taps)
@@ -206,7 +205,7 @@ class Objective:
         if not (torch.is_grad_enabled() and image.requires_grad):
             return terms
         gradient = self._gradient(pixels, tiles, grams)
-        total = _Differentiated.apply(image, terms.total, [gradient])
+        total = tiling.Differentiated.apply(image, terms.total, [gradient])
         return replace(terms, total=total)
 
     def _cores(
@@ -293,23 +292,6 @@ class Objective:
         # Each tap's hook adds dL/dF when the gradient of what is above has come down to it.
         (gradient,) = torch.autograd.grad(feature, pixels, torch.zeros_like(feature))
         return gradient
-
-
-class _Differentiated(torch.autograd.Function):
-    """A scalar whose gradient with respect to the image is known already."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, value: Tensor, gradient: list[Tensor]) -> Tensor:
-        ctx.gradient = gradient
-        return value.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
-        if not ctx.gradient:
-            raise RuntimeError("with tiles, a total can be back-propagated only once")
-        # Given away rather than copied: it is as large as the image.
-        return ctx.gradient.pop().mul_(slope), None, None
 
 
 def balance(image: Terms, content: Terms, style: Terms) -> float:

@@ -17,8 +17,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nst.vgg import VGG19, tap_names
 from nst.weights import BLOCKS
@@ -156,6 +159,25 @@ def features(
             yield name, pixels
         if not left:
             return
+
+
+class Differentiated(torch.autograd.Function):
+    """A scalar whose gradient with respect to the image is known already."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, value: Tensor, gradient: list[Tensor]) -> Tensor:
+        """The value; `gradient` is a list of the one tensor, which is taken out of it."""
+        ctx.gradient = gradient
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient, once."""
+        if not ctx.gradient:
+            raise RuntimeError("with tiles, a total can be back-propagated only once")
+        # Given away rather than copied: it is as large as the image.
+        return ctx.gradient.pop().mul_(slope), None, None
 
 
 def _spans(size: int, units: int, unit: int) -> list[Span]:

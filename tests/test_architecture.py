@@ -28,7 +28,7 @@ ALLOWED = {
     "records": set(),
     "guard": {"records"},
     "devices": set(),
-    "memory": {"weights"},
+    "memory": set(),
     "trainer": {"checkpoint", "guard", "objective", "parametrizations", "records"},
     "yardstick": {"objective", "vgg", "weights"},
     "api": {
