@@ -14,8 +14,9 @@ carries back to the image, one tile after the other. Up to rounding this is the 
 gradient.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import repeat
 from math import prod
 from statistics import fmean
 from typing import Literal
@@ -30,6 +31,8 @@ from nst.tiling import Tile, Window
 from nst.vgg import VGG19
 
 Precision = Literal["fp32", "tf32", "bf16"]
+# Rows of a tile's feature map at a time where what is computed of them is as large as they are.
+_BAND = 64
 
 
 @dataclass(frozen=True)
@@ -272,16 +275,21 @@ class Objective:
             held = feature.detach()  # `feature` itself would hold the hook that holds it
 
             def add(gradient: Tensor) -> Tensor:
-                core = held[..., *tile.inner(depth)].to(image.dtype, memory_format=self._layout)
-                slope: Tensor | float = 0.0
-                if tap in content:
-                    target = self._content[tap][..., *tile.core(depth)]
-                    slope = content[tap] * (core - target)
-                if tap in style:  # the transposed product comes out in the layout of the feature
-                    product = (core.flatten(2).mT @ style[tap]).mT
-                    slope = slope + product.reshape(core.shape)
+                window = tile.inner(depth)
                 # In place: the layer above made it for this layer alone, and it may be large.
-                gradient[..., *tile.inner(depth)] += slope
+                parts = torch.split(gradient[..., *window], _BAND, 2)
+                cores = torch.split(held[..., *window], _BAND, 2)
+                targets: Iterable[Tensor | None] = repeat(None, len(cores))
+                if tap in content:
+                    targets = torch.split(self._content[tap][..., *tile.core(depth)], _BAND, 2)
+                for part, each, target in zip(parts, cores, targets, strict=True):
+                    core = each.to(image.dtype, memory_format=self._layout)
+                    slope: Tensor | float = 0.0
+                    if tap in style:  # the transposed product comes out in the feature's layout
+                        slope = (core.flatten(2).mT @ style[tap]).mT.reshape(core.shape)
+                    if target is not None:
+                        slope = slope + content[tap] * (core - target)
+                    part += slope
                 return gradient
 
             feature.register_hook(add)  # type: ignore[no-untyped-call]

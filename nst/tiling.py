@@ -20,6 +20,7 @@ from itertools import pairwise, product
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -76,11 +77,16 @@ class Tile:
         """Rows and columns of the core within the tile's own feature map."""
         return _within(self.core(level), self.whole(level))
 
-    def kept(self, level: int) -> Window:
-        """What the tile needs of its map that comes out of the pooling before `level`."""
-        before = self.whole(level - 1)
-        pooled = tuple(slice(window.start // 2, window.stop // 2) for window in before)
-        return _within(self.whole(level), (pooled[0], pooled[1]))
+    def cut(self, level: int) -> tuple[int, int, int, int]:
+        """Padding of the map that comes out of the pooling before `level`: what is not needed.
+
+        Left, right, top, bottom; negative or 0.
+        """
+        pads = []
+        for need, wider in zip(self.whole(level), self.whole(level - 1), strict=True):
+            pads.append((wider.start // 2 - need.start, need.stop - wider.stop // 2))
+        (top, bottom), (left, right) = pads
+        return left, right, top, bottom
 
 
 def halos(taps: Collection[str]) -> tuple[int, ...]:
@@ -152,8 +158,8 @@ def features(
     for name, layer in network.layers.items():
         pixels = layer(pixels)
         if name.startswith("pool"):
-            rows, columns = tile.kept(level(name))
-            pixels = pixels[..., rows, columns]
+            # A negative padding: unlike slicing it keeps the gradient's memory layout.
+            pixels = F.pad(pixels, tile.cut(level(name)))
         if name in left:
             left.remove(name)
             yield name, pixels
