@@ -11,11 +11,12 @@ The command is `python -m nst`; the library is `stylize` and the parts that it i
 __version__ = "0.1.0"
 
 from nst import inits
-from nst.api import Result, stylize
+from nst.api import stylize
 from nst.errors import InputError
 from nst.optimizers import adam, lbfgs, lbfgs_torch
 from nst.parametrizations import fourier, pixel
 from nst.records import Budget, Row
+from nst.results import Result
 from nst.schedules import Scale
 
 __all__ = [

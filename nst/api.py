@@ -3,13 +3,11 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
-from torch import Tensor
 
 from nst import identity, images, inits, inputs, optimizers, parametrizations, schedules
 from nst.devices import deterministic as deterministic_algorithms
@@ -19,95 +17,18 @@ from nst.functional import GramNormalization
 from nst.guard import Guard
 from nst.images import Alpha, Picture, Resize
 from nst.inits import Canvas, Init
-from nst.memory import explained
+from nst.memory import Memory, choose, explained
 from nst.objective import Objective, Precision
 from nst.optimizers import OptimizerFactory
 from nst.parametrizations import Parametrization
-from nst.records import Budget, Recovery, Row, Sink, Status
+from nst.records import Budget
+from nst.results import Result, RunSink, Start
 from nst.schedules import SINGLE, Schedule, Stage
+from nst.tiling import tiles
 from nst.trainer import Trainer
 from nst.vgg import VGG19, Pooling, check_taps, minimum_side, usual_pooling
 from nst.weights import resolve
 from nst.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
-
-
-@dataclass(frozen=True)
-class Start:
-    """What is known before the first evaluation.
-
-    Attributes:
-        content: the content image as the run sees it, 1 x 3 x H x W, ImageNet-normalised.
-        style: the style image likewise.
-        budget: when the run stops.
-        device: name of the device.
-        weights: `imagenet`, `embedded`, `random` or `file`.
-        weights_sha256: of the weights, see `nst.weights.Weights`.
-        weights_detail: path or seed.
-        pooling: `max` or `avg`.
-        rows: of the evaluations before a resumption; empty in a run that begins.
-    """
-
-    content: Tensor
-    style: Tensor
-    budget: Budget
-    device: str
-    weights: str
-    weights_sha256: str
-    weights_detail: str
-    pooling: Pooling
-    rows: Sequence[Row] = ()
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in px of the picture that is optimised."""
-        return self.content.shape[3], self.content.shape[2]
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run.
-
-    Attributes:
-        picture: the image with the lowest total loss that was measured, 8-bit sRGB; RGBA where
-            the content picture's transparency was kept.
-        last_picture: the image at the end; with `steps` used up it is one update past the last row.
-        losses: one row per evaluation, those before a resumption too.
-        recoveries: see `nst.guard`.
-        best: the row that measured `picture`; None if no loss was finite.
-        status: `ok`, `failed` or `interrupted`.
-        stop_reason: see `nst.records.Outcome`.
-        error: one line where the run failed.
-        steps: optimizer steps.
-        seconds: of optimisation.
-        yardstick: unweighted `content` and `style` terms of `picture` over the layers of Gatys et
-            al., whatever the run minimised: comparable between runs whose own losses are not; and
-            their `balance`, see `nst.objective.balance`. None where the picture is too small or
-            the weights too short for those layers.
-        start: what was known before the first evaluation.
-    """
-
-    picture: Image.Image
-    last_picture: Image.Image
-    losses: list[Row]
-    recoveries: Sequence[Recovery]
-    best: Row | None
-    status: Status
-    stop_reason: str
-    error: str | None
-    steps: int
-    seconds: float
-    yardstick: dict[str, float] | None
-    start: Start
-
-
-class RunSink(Sink, Protocol):
-    """A sink that also wants the beginning and the end."""
-
-    def on_start(self, start: Start) -> None:
-        """Called once before the first evaluation."""
-
-    def on_end(self, result: Result) -> None:
-        """Called once after the last evaluation, also of a failed or interrupted run."""
 
 
 def stylize(
@@ -137,6 +58,8 @@ def stylize(
     seed: int = 0,
     device: str = "auto",
     deterministic: bool = False,
+    memory: Memory = "auto",
+    tile_size: int | None = None,
     sinks: Sequence[RunSink] = (),
     image_every: int | None = None,
     checkpoint: str | Path | None = None,
@@ -174,6 +97,11 @@ def stylize(
         seed: of the noise of `nst.inits.random`.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
         deterministic: let torch use only algorithms that always give the same bits.
+        memory: `full` takes the picture as a whole; `tiled` goes through the network tile by tile,
+            with the same result up to rounding; `auto` does so where the whole would take more than
+            half of the free memory.
+        tile_size: longest side of the tiles in px; None is the largest that fits, to 1024. A
+            resumed run may have another, but then it is the same only up to rounding.
         sinks: get every row and image, see `nst.tracking`.
         image_every: evaluations between the images for the sinks.
         checkpoint: file for the run's state; None writes none.
@@ -210,7 +138,8 @@ def stylize(
     with ExitStack() as settings:
         settings.enter_context(deterministic_algorithms(deterministic))
         settings.enter_context(tf32(precision == "tf32"))
-        settings.enter_context(explained(where, *shape))
+        settings.enter_context(explained(where, *shape, precision))
+        tile_size = choose(memory, tile_size, where, *shape, precision, joint=joint)
         content_image, style_image = pictures.tensors(size)
         smallest = pictures.shape(sizes[0])
         canvas = Canvas(
@@ -235,6 +164,7 @@ def stylize(
                 gram=gram,
                 precision=precision,
                 joint=joint,
+                tile_size=tile_size,
             )
 
         def stage(scale: schedules.Scale, side: int) -> Stage:
@@ -292,6 +222,7 @@ def stylize(
             found.sha256,
             found.detail,
             pooling,
+            tile_size if tile_size and len(tiles(*shape, tile_size, taps)) > 1 else None,
             tuple(trainer.state.rows),
         )
         for sink in sinks:
@@ -311,7 +242,9 @@ def stylize(
             error=outcome.error,
             steps=outcome.steps,
             seconds=outcome.seconds,
-            yardstick=yardstick(found, pooling, content_image, style_image, outcome.image),
+            yardstick=yardstick(
+                found, pooling, content_image, style_image, outcome.image, tile_size
+            ),
             start=start,
         )
         for sink in sinks:

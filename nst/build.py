@@ -26,6 +26,7 @@ from nst.errors import InputError
 from nst.files import atomic_write, hold, remove_leftovers
 from nst.guard import Guard
 from nst.records import Budget, Row
+from nst.results import Result
 from nst.schedules import Scale
 from nst.schema import groups
 from nst.vgg import Pooling
@@ -48,7 +49,7 @@ def run(
     folder: Path,
     choices: Mapping[str, str],
     stop_requested: Callable[[], str | None],
-) -> api.Result:
+) -> Result:
     """Execute one run and leave its files in `folder`.
 
     Args:
@@ -91,13 +92,13 @@ def run(
     return result
 
 
-def _go_on(folder: Path, stylize: Callable[..., api.Result]) -> api.Result:
+def _go_on(folder: Path, stylize: Callable[..., Result]) -> Result:
     if record(folder).get("status") == "ok":
         raise CheckpointError(checkpoint.FINISHED.format(f"resume={folder}"))
     return stylize(resume=folder / checkpoint.NAME)
 
 
-def _go_on_or_begin(folder: Path, stylize: Callable[..., api.Result], *, again: bool) -> api.Result:
+def _go_on_or_begin(folder: Path, stylize: Callable[..., Result], *, again: bool) -> Result:
     """Go on with the unfinished run of this config that the folder holds, or begin.
 
     What another config's run, or a finished one, left is set aside first.
@@ -114,7 +115,7 @@ def _go_on_or_begin(folder: Path, stylize: Callable[..., api.Result], *, again: 
 
 def _prepared(
     options: schema.RunConf, folder: Path, stop_requested: Callable[[], str | None]
-) -> Callable[..., api.Result]:
+) -> Callable[..., Result]:
     """`stylize` with all that the options say; what cannot be used is found before it is called."""
     evaluations, seconds = options.checkpoint.interval()
     return partial(
@@ -144,6 +145,8 @@ def _prepared(
         seed=options.seed,
         device=options.device,
         deterministic=options.deterministic,
+        memory=options.memory.value,
+        tile_size=options.tile_size,
         image_every=options.output.image_every,
         checkpoint=folder / checkpoint.NAME,
         checkpoint_every=evaluations,
@@ -248,7 +251,7 @@ def _set_aside(folder: Path) -> None:
         path.rename(target / path.name)
 
 
-def _summary(result: api.Result, seed: int, picture: str) -> dict[str, Any]:
+def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
     evaluations = result.losses[-1].evaluation if result.losses else 0
     cost = result.losses[-1].cost if result.losses else 0.0
     resumed = result.start.rows
@@ -271,6 +274,10 @@ def _summary(result: api.Result, seed: int, picture: str) -> dict[str, Any]:
         "size": list(result.start.size),
         "device": result.start.device,
         "threads": torch.get_num_threads(),
+        "memory": {
+            "mode": "full" if result.start.tile_size is None else "tiled",
+            "tile_size": result.start.tile_size,
+        },
         "weights": {
             "source": result.start.weights,
             "sha256": result.start.weights_sha256,

@@ -4,6 +4,8 @@ Source: Gatys, Ecker, Bethge, *A Neural Algorithm of Artistic Style* (arXiv 1508
 Style Transfer Using Convolutional Neural Networks* (CVPR 2016).
 """
 
+from collections.abc import Sequence
+from math import prod
 from typing import Literal
 
 import torch.nn.functional as F
@@ -25,11 +27,14 @@ def gram(feature: Tensor, normalization: GramNormalization = "chw") -> Tensor:
     Returns:
         B x C x C, symmetric and positive semi-definite.
     """
-    batch, channels, height, width = feature.shape
     # flatten() is a view for both memory layouts, so no copy of the feature is made.
     matrix = feature.flatten(2)
-    count = height * width if normalization == "hw" else batch * channels * height * width
-    return matrix @ matrix.mT / count
+    return matrix @ matrix.mT / gram_count(feature.shape, normalization)
+
+
+def gram_count(shape: Sequence[int], normalization: GramNormalization) -> int:
+    """What the sums of a Gram matrix are divided by, n in `gram`, for a feature of this shape."""
+    return prod(shape[2:] if normalization == "hw" else shape)
 
 
 def content_loss(feature: Tensor, target: Tensor) -> Tensor:
@@ -68,3 +73,31 @@ def total_variation(image: Tensor) -> Tensor:
     right = (image[..., :, 1:] - image[..., :, :-1]).abs().mean()
     below = (image[..., 1:, :] - image[..., :-1, :]).abs().mean()
     return right + below
+
+
+def variation_in_bands(
+    image: Tensor, gradient: Tensor | None = None, weight: float = 1.0, band: int = 64
+) -> Tensor:
+    """`total_variation` some rows at a time, in memory that does not grow with the image.
+
+    Args:
+        image: B x C x H x W with H, W >= 2; nothing is differentiated through it.
+        gradient: like `image`; `weight` times the total variation's gradient is added to it.
+        weight: see `gradient`.
+        band: rows at a time.
+
+    Returns:
+        The total variation, without `weight`.
+    """
+    total = image.new_zeros(())
+    for axis, beyond in (3, 0), (2, 1):
+        count = image.numel() // image.shape[axis] * (image.shape[axis] - 1)
+        for first in range(0, image.shape[2], band):
+            rows = slice(first, first + band + beyond)
+            differences = image[..., rows, :].diff(dim=axis)
+            total += differences.abs().sum() / count
+            if gradient is not None:
+                slope, length = differences.sign_() * (weight / count), differences.shape[axis]
+                gradient[..., rows, :].narrow(axis, 1, length).add_(slope)
+                gradient[..., rows, :].narrow(axis, 0, length).sub_(slope)
+    return total

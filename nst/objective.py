@@ -6,20 +6,33 @@
 
 with the features F_l of the tapped layers, their Gram matrices G_l and the layers' weights a_l, b_l
 (Gatys et al., arXiv 1508.06576, equations 1 to 7 up to constant factors).
+
+A picture too large for memory goes through the network tile by tile (`nst.tiling`), twice. The
+first pass keeps nothing but sums over positions: F F^T and the squared content differences. From
+them follow the terms and, by the formula above, dL/dF_l at every position, which the second pass
+carries back to the image, one tile after the other. Up to rounding this is the whole picture's
+gradient.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import repeat
+from math import prod
 from statistics import fmean
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from nst import functional
+from nst import functional, tiling
+from nst.errors import InputError
+from nst.tiling import Tile, Window
 from nst.vgg import VGG19
 
 Precision = Literal["fp32", "tf32", "bf16"]
+# Rows of a tile's feature map at a time where what is computed of them is as large as they are.
+_BAND = 64
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,15 @@ class Objective:
             pass of its own, in the contiguous layout, as plain implementations do: the same losses
             up to rounding in twice the time, but rounded as theirs are, which float32 L-BFGS
             magnifies until after ten evaluations the rows differ by per cents.
+        tile_size: longest side in px of the tiles of a larger picture, without what they need
+            around them; rounded down to a multiple of 16, or less where fewer than four poolings
+            are in use. None takes every picture as a whole.
+
+    With tiles only `Terms.total` is differentiable, and once: its gradient is ready when the terms
+    are, so computed under `torch.no_grad()` they take a third of the time.
+
+    Raises:
+        nst.errors.InputError: tiles without `joint`.
 
     A term whose weight is 0 is not computed and counts as 0.
     """
@@ -79,7 +101,10 @@ class Objective:
         gram: functional.GramNormalization = "chw",
         precision: Precision = "fp32",
         joint: bool = True,
+        tile_size: int | None = None,
     ) -> None:
+        if tile_size is not None and not joint:
+            raise InputError("tiles need loss.joint=true: separate passes are for whole pictures")
         self.network = network
         self.content_layers = dict(content_layers) if content_weight else {}
         self.style_layers = dict(style_layers) if style_weight else {}
@@ -93,38 +118,188 @@ class Objective:
         self._layout = torch.channels_last if fast else torch.contiguous_format
         self._dtype = torch.bfloat16 if precision == "bf16" else content.dtype
         network.to(self._dtype).to(memory_format=self._layout)
+        self._tile_size = tile_size
         with torch.no_grad():
-            features = self._features(content)
-            self._content = {tap: features[tap] for tap in self.content_layers}
-            features = self._features(style)
-            self._grams = {tap: functional.gram(features[tap], gram) for tap in self.style_layers}
+            self._content = self._content_target(content)
+            self._grams = self._style_target(style)
 
     def __call__(self, image: Tensor) -> Terms:
         """Evaluate the terms for an image, 1 x 3 x H x W, ImageNet-normalised; differentiable."""
+        if tiles := self.tiles(image):
+            return self._tiled(image, tiles)
         features = self._features(image)
         textures = features if self.joint else self._features(image)
-        zero = image.new_zeros(())
         layers: dict[str, Tensor] = {}
-        content, style, tv = zero, zero, zero
-        for tap, weight in self.content_layers.items():
-            loss = functional.content_loss(features[tap], self._content[tap])
-            layers[f"content/{tap}"] = loss
-            content = content + weight * loss
-        for tap, weight in self.style_layers.items():
+        for tap in self.content_layers:
+            target = self._content[tap].to(image.dtype)
+            layers[f"content/{tap}"] = functional.content_loss(features[tap], target)
+        for tap in self.style_layers:
             loss = functional.style_loss(textures[tap], self._grams[tap], self.gram)
             layers[f"style/{tap}"] = loss
-            style = style + weight * loss
-        if self.tv_weight:
-            tv = self.tv_weight * functional.total_variation(image)
+        tv = functional.total_variation(image) if self.tv_weight else image.new_zeros(())
+        return self._weighted(layers, tv)
+
+    def _weighted(self, layers: dict[str, Tensor], variation: Tensor) -> Terms:
+        content, style = variation.new_zeros(()), variation.new_zeros(())
+        for tap, weight in self.content_layers.items():
+            content = content + weight * layers[f"content/{tap}"]
+        for tap, weight in self.style_layers.items():
+            style = style + weight * layers[f"style/{tap}"]
         content, style = self.content_weight * content, self.style_weight * style
+        tv = self.tv_weight * variation
         return Terms(content, style, tv, content + style + tv, layers)
 
-    def _features(self, image: Tensor) -> dict[str, Tensor]:
+    def _given(self, image: Tensor) -> Tensor:
         # The optimised image itself stays contiguous: torch's L-BFGS views its gradient as a
         # vector, which a channels_last gradient does not allow.
-        given = image.to(self._dtype, memory_format=self._layout)
-        features: dict[str, Tensor] = self.network(given)
+        return image.to(self._dtype, memory_format=self._layout)
+
+    def _features(self, image: Tensor) -> dict[str, Tensor]:
+        features: dict[str, Tensor] = self.network(self._given(image))
         return {tap: feature.to(image.dtype) for tap, feature in features.items()}
+
+    def _content_target(self, image: Tensor) -> dict[str, Tensor]:
+        """The content picture's features, in the network's precision, which holds them exactly."""
+        if tiles := self.tiles(image):
+            target: dict[str, Tensor] = {}
+            for tap, window, core in self._cores(image, tiles, self.content_layers):
+                if tap not in target:
+                    target[tap] = torch.empty(
+                        tiling.feature_shape(image.shape, tap),
+                        dtype=self._dtype,
+                        device=image.device,
+                        memory_format=self._layout,
+                    )
+                target[tap][..., *window] = core
+            return target
+        features = self._features(image)
+        return {tap: features[tap].to(self._dtype) for tap in self.content_layers}
+
+    def _style_target(self, image: Tensor) -> dict[str, Tensor]:
+        if tiles := self.tiles(image):
+            return self._sums(image, tiles, (), self.style_layers)[1]
+        features = self._features(image)
+        return {tap: functional.gram(features[tap], self.gram) for tap in self.style_layers}
+
+    # --- Tiles ------------------------------------------------------------------------------------
+
+    @property
+    def _taps(self) -> list[str]:
+        return list({**self.content_layers, **self.style_layers})
+
+    def tiles(self, image: Tensor) -> list[Tile]:
+        """The tiles of an image, 1 x 3 x H x W; none where it is taken as a whole."""
+        if self._tile_size is None or not self._taps:
+            return []
+        tiles = tiling.tiles(image.shape[2], image.shape[3], self._tile_size, self._taps)
+        return tiles if len(tiles) > 1 else []
+
+    def _tiled(self, image: Tensor, tiles: list[Tile]) -> Terms:
+        pixels = image.detach()
+        with torch.no_grad():
+            squares, grams = self._sums(pixels, tiles, self.content_layers, self.style_layers)
+            layers = {f"content/{tap}": squares[tap] for tap in self.content_layers}
+            for tap in self.style_layers:
+                layers[f"style/{tap}"] = F.mse_loss(grams[tap], self._grams[tap])
+            variation = pixels.new_zeros(())
+            if self.tv_weight:
+                variation = functional.variation_in_bands(pixels)
+            terms = self._weighted(layers, variation)
+        if not (torch.is_grad_enabled() and image.requires_grad):
+            return terms
+        gradient = self._gradient(pixels, tiles, grams)
+        total = tiling.Differentiated.apply(image, terms.total, [gradient])
+        return replace(terms, total=total)
+
+    def _cores(
+        self, image: Tensor, tiles: list[Tile], taps: Collection[str]
+    ) -> Iterator[tuple[str, Window, Tensor]]:
+        """Each tap's features of each core: the tap, where in the whole map they are, and they."""
+        for tile in tiles:
+            pixels = self._given(image[..., *tile.whole(0)])
+            for tap, feature in tiling.features(self.network, pixels, tile, taps):
+                depth = tiling.level(tap)
+                core = feature[..., *tile.inner(depth)]
+                yield tap, tile.core(depth), core.to(image.dtype, memory_format=self._layout)
+
+    def _sums(
+        self,
+        image: Tensor,
+        tiles: list[Tile],
+        content: Collection[str],
+        style: Collection[str],
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The first pass: mean squared content differences and Gram matrices, by tap."""
+        squares: dict[str, Tensor] = {}
+        grams: dict[str, Tensor] = {}
+        for tap, window, core in self._cores(image, tiles, {*content, *style}):
+            shape = tiling.feature_shape(image.shape, tap)
+            if tap in content:
+                target = self._content[tap][..., *window].to(core.dtype)
+                share = F.mse_loss(core, target, reduction="sum") / prod(shape)
+                squares[tap] = squares[tap] + share if tap in squares else share
+            if tap in style:
+                matrix = core.flatten(2)
+                share = matrix @ matrix.mT / functional.gram_count(shape, self.gram)
+                grams[tap] = grams[tap] + share if tap in grams else share
+        return squares, grams
+
+    def _gradient(self, image: Tensor, tiles: list[Tile], grams: dict[str, Tensor]) -> Tensor:
+        """The second pass: the total's gradient with respect to the image."""
+        gradient = torch.zeros_like(image)
+        # The factors of F - F(content) and of F in dL/dF.
+        content, style = {}, {}
+        for tap, weight in self.content_layers.items():
+            shape = tiling.feature_shape(image.shape, tap)
+            content[tap] = 2 * self.content_weight * weight / prod(shape)
+        for tap, weight in self.style_layers.items():
+            shape = tiling.feature_shape(image.shape, tap)
+            difference = grams[tap] - self._grams[tap]
+            scale = 4 * self.style_weight * weight / difference.numel()
+            style[tap] = difference * (scale / functional.gram_count(shape, self.gram))
+        for tile in tiles:
+            gradient[..., *tile.whole(0)] += self._tile_gradient(image, tile, content, style)
+        if self.tv_weight:
+            functional.variation_in_bands(image, gradient, self.tv_weight)
+        return gradient
+
+    def _tile_gradient(
+        self,
+        image: Tensor,
+        tile: Tile,
+        content: Mapping[str, float],
+        style: Mapping[str, Tensor],
+    ) -> Tensor:
+        def attach(tap: str, feature: Tensor) -> None:
+            depth = tiling.level(tap)
+            held = feature.detach()  # `feature` itself would hold the hook that holds it
+
+            def add(gradient: Tensor) -> Tensor:
+                window = tile.inner(depth)
+                # In place: the layer above made it for this layer alone, and it may be large.
+                parts = torch.split(gradient[..., *window], _BAND, 2)
+                cores = torch.split(held[..., *window], _BAND, 2)
+                targets: Iterable[Tensor | None] = repeat(None, len(cores))
+                if tap in content:
+                    targets = torch.split(self._content[tap][..., *tile.core(depth)], _BAND, 2)
+                for part, each, target in zip(parts, cores, targets, strict=True):
+                    core = each.to(image.dtype, memory_format=self._layout)
+                    slope: Tensor | float = 0.0
+                    if tap in style:  # the transposed product comes out in the feature's layout
+                        slope = (core.flatten(2).mT @ style[tap]).mT.reshape(core.shape)
+                    if target is not None:
+                        slope = slope + content[tap] * (core - target)
+                    part += slope
+                return gradient
+
+            feature.register_hook(add)  # type: ignore[no-untyped-call]
+
+        pixels = self._given(image[..., *tile.whole(0)]).requires_grad_()
+        for tap, feature in tiling.features(self.network, pixels, tile, self._taps):
+            attach(tap, feature)
+        # Each tap's hook adds dL/dF when the gradient of what is above has come down to it.
+        (gradient,) = torch.autograd.grad(feature, pixels, torch.zeros_like(feature))
+        return gradient
 
 
 def balance(image: Terms, content: Terms, style: Terms) -> float:

@@ -16,9 +16,9 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from nst import images
-from nst.api import Result, Start
 from nst.files import atomic_write
 from nst.records import Row
+from nst.results import Result, Start
 
 log = logging.getLogger(__name__)
 

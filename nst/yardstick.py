@@ -14,7 +14,12 @@ GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "
 
 @torch.no_grad()
 def yardstick(
-    weights: Weights, pooling: Pooling, content: Tensor, style: Tensor, image: Tensor
+    weights: Weights,
+    pooling: Pooling,
+    content: Tensor,
+    style: Tensor,
+    image: Tensor,
+    tile_size: int | None = None,
 ) -> dict[str, float] | None:
     """Unweighted terms of an image over the layers of Gatys et al., and their balance.
 
@@ -24,6 +29,7 @@ def yardstick(
         content: 1 x 3 x H x W.
         style: 1 x 3 x H' x W'.
         image: 1 x 3 x H x W, the one to be measured.
+        tile_size: see `nst.objective.Objective`; it changes the rounding alone.
 
     Returns:
         `content`, `style` and `balance` (see `nst.objective.balance`); None where a picture is too
@@ -41,6 +47,7 @@ def yardstick(
         content_layers=GATYS_CONTENT,
         style_layers=GATYS_STYLE,
         style_weight=1.0,
+        tile_size=tile_size,
     )
     terms = objective(image)
     resized = F.interpolate(style, content.shape[2:], mode="bilinear", antialias=True)

@@ -10,9 +10,9 @@ from PIL import Image
 
 import nst
 from nst import images
-from nst.api import Result, Start
 from nst.devices import resolve_device
 from nst.records import Row
+from nst.results import Result, Start
 
 SHALLOW = {
     "content_layers": {"relu2_1": 1.0},

@@ -23,9 +23,11 @@ import nst
 from nst import checkpoint, devices, memory
 from nst import weights as sources
 from nst.checkpoint import CheckpointError
+from nst.errors import InputError
 from nst.files import atomic_write
 from nst.memory import OutOfMemory
 from nst.records import Row
+from nst.results import Start
 from support import TINY, Command, checker_picture, xor_picture
 
 LONG = ("size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam")
@@ -131,7 +133,7 @@ def test_folder_removed_under_a_run(tmp_path: Path) -> None:
 
 def test_sink_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     class Full:
-        def on_start(self, start: nst.api.Start) -> None: ...
+        def on_start(self, start: Start) -> None: ...
 
         def on_image(self, evaluation: int, image: Tensor) -> None: ...
 
@@ -169,9 +171,8 @@ def test_no_memory_is_one_error_that_says_what_would_fit(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "free", lambda device: 2**30)
-    with pytest.raises(
-        OutOfMemory, match=r"4000 x 3000 px need about .* GiB on cpu; size=\d+ would"
-    ):
+    match = r"4000 x 3000 px need about .* GiB on cpu as a whole; set memory=tiled, .*, or size=\d+"
+    with pytest.raises(OutOfMemory, match=match):
         with memory.explained(torch.device("cpu"), 3000, 4000):
             raise error
     with pytest.raises(RuntimeError, match="another"):
@@ -181,8 +182,55 @@ def test_no_memory_is_one_error_that_says_what_would_fit(
 
 def test_size_that_fits_needs_what_there_is() -> None:
     size = memory.fitting_size(2**30, aspect=4 / 3)
-    needed = memory.per_pixel() * size * size * 3 / 4
+    needed = memory.needed(size, size * 3 // 4, "fp32")
     assert 0.6 * 2**30 < needed <= 0.8 * 2**30
+
+
+def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def chosen(room: int | None, mode: str = "auto", tile_size: int | None = None, **options):
+        monkeypatch.setattr(memory, "free", lambda device: room)
+        shape = 2000, 3000, options.pop("precision", "fp32")
+        return memory.choose(mode, tile_size, torch.device("cpu"), *shape, **options)
+
+    caplog.set_level("INFO", "nst")
+    whole = memory.needed(2000, 3000, "fp32")
+    assert chosen(2 * whole) is None
+    assert chosen(None) is None
+    assert not caplog.messages
+    assert chosen(2 * whole - 2) == 1024
+    assert "tile_size=1024" in caplog.text
+    assert chosen(2 * whole - 2, precision="bf16") is None
+    assert chosen(2 * whole - 2, joint=False) is None
+    assert chosen(2 * whole - 2, tile_size=100) == 100
+    assert chosen(2 * memory.needed(2000, 3000, "fp32", 512)) == 512
+    assert chosen(2 * memory.needed(2000, 3000, "fp32", 512) - 2) == 384
+    assert chosen(1) == 64
+    assert chosen(1, "full") is None
+    assert chosen(2 * whole, "tiled") == chosen(None, "tiled") == 1024
+    assert chosen(2 * whole, "full", 512) is None
+    for mode, tile_size in (("some", None), ("tiled", 0)):
+        with pytest.raises(InputError):
+            chosen(1, mode, tile_size)
+
+
+def test_free_memory_is_bounded_by_control_groups(tmp_path: Path) -> None:
+    def group(path: str, **files: str) -> None:
+        (tmp_path / path).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (tmp_path / path / name.replace("__", ".")).write_text(text + "\n")
+
+    membership = tmp_path / "membership"
+    membership.write_text("9:cpu:/x\n4:memory:/host/job\n0::/slice/unit\n")
+    group("slice", memory__max="900", memory__current="300", memory__stat="inactive_file 100")
+    group("slice/unit", memory__max="max", memory__current="5", memory__stat="inactive_file 0")
+    names = ("memory__limit_in_bytes", "memory__usage_in_bytes", "memory__stat")
+    group("memory", **dict(zip(names, ("50", "60", "total_inactive_file 0"), strict=True)))
+    assert sorted(memory._control_groups(tmp_path, membership)) == [0, 700]
+    assert list(memory._control_groups(tmp_path, tmp_path / "none")) == []
+    assert memory.free(torch.device("cpu")) > 2**20
+    assert memory.free(torch.device("mps")) is None
 
 
 def test_run_without_memory_says_what_to_set(nst_command: Command, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from nst.schema.groups import (
     LayersConf,
     LbfgsConf,
     LossConf,
+    Memory,
     Metric,
     ModelConf,
     OutputConf,
@@ -49,6 +50,8 @@ class RunConf:
     seed: int = MISSING
     device: str = MISSING
     deterministic: bool = MISSING
+    memory: Memory = MISSING
+    tile_size: int | None = MISSING
     resume: str | None = MISSING
     name: str = MISSING
     force: bool = MISSING
@@ -69,6 +72,8 @@ class RunConf:
     def __post_init__(self) -> None:
         if self.size is not None:
             at_least("size", self.size, 1)
+        if self.tile_size is not None:
+            at_least("tile_size", self.tile_size, 64)
         at_least("seed", self.seed, 0)
 
 

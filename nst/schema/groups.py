@@ -54,6 +54,14 @@ class Pooling(Enum):
     avg = "avg"
 
 
+class Memory(Enum):
+    """Whether pictures are tiled, see `nst.memory.choose`."""
+
+    auto = "auto"
+    full = "full"
+    tiled = "tiled"
+
+
 class Metric(Enum):
     """What a run returns for a search to minimise, see `nst.objective.balance`."""
 

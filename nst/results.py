@@ -1,0 +1,92 @@
+"""What is known of a run before it begins and when it has ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+from torch import Tensor
+
+from nst.records import Budget, Recovery, Row, Sink, Status
+from nst.vgg import Pooling
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known before the first evaluation.
+
+    Attributes:
+        content: the content image as the run sees it, 1 x 3 x H x W, ImageNet-normalised.
+        style: the style image likewise.
+        budget: when the run stops.
+        device: name of the device.
+        weights: `imagenet`, `embedded`, `random` or `file`.
+        weights_sha256: of the weights, see `nst.weights.Weights`.
+        weights_detail: path or seed.
+        pooling: `max` or `avg`.
+        tile_size: of the objective, px; None where the picture is taken as a whole.
+        rows: of the evaluations before a resumption; empty in a run that begins.
+    """
+
+    content: Tensor
+    style: Tensor
+    budget: Budget
+    device: str
+    weights: str
+    weights_sha256: str
+    weights_detail: str
+    pooling: Pooling
+    tile_size: int | None = None
+    rows: Sequence[Row] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in px of the picture that is optimised."""
+        return self.content.shape[3], self.content.shape[2]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        picture: the image with the lowest total loss that was measured, 8-bit sRGB; RGBA where
+            the content picture's transparency was kept.
+        last_picture: the image at the end; with `steps` used up it is one update past the last row.
+        losses: one row per evaluation, those before a resumption too.
+        recoveries: see `nst.guard`.
+        best: the row that measured `picture`; None if no loss was finite.
+        status: `ok`, `failed` or `interrupted`.
+        stop_reason: see `nst.records.Outcome`.
+        error: one line where the run failed.
+        steps: optimizer steps.
+        seconds: of optimisation.
+        yardstick: unweighted `content` and `style` terms of `picture` over the layers of Gatys et
+            al., whatever the run minimised: comparable between runs whose own losses are not; and
+            their `balance`, see `nst.objective.balance`. None where the picture is too small or
+            the weights too short for those layers.
+        start: what was known before the first evaluation.
+    """
+
+    picture: Image.Image
+    last_picture: Image.Image
+    losses: list[Row]
+    recoveries: Sequence[Recovery]
+    best: Row | None
+    status: Status
+    stop_reason: str
+    error: str | None
+    steps: int
+    seconds: float
+    yardstick: dict[str, float] | None
+    start: Start
+
+
+class RunSink(Sink, Protocol):
+    """A sink that also wants the beginning and the end."""
+
+    def on_start(self, start: Start) -> None:
+        """Called once before the first evaluation."""
+
+    def on_end(self, result: Result) -> None:
+        """Called once after the last evaluation, also of a failed or interrupted run."""
