@@ -1,0 +1,186 @@
+"""Seconds to the loss that a textbook loop has after so many evaluations.
+
+The textbook loop (`TextbookLoop` of reference_loop.py: float32, pixels, torch's L-BFGS) optimises
+the sample pictures with the embedded weights; what it has reached at the end is the target. Then
+nst runs in several settings until it is there. What counts is the loss in float32 of the very image
+that nst has at that moment, which is judged every few evaluations with the clock stopped; a setting
+that is not there after as many full-size evaluations as the textbook loop made has not arrived.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nst import images
+from nst.objective import Objective, Precision
+from nst.optimizers import lbfgs
+from nst.parametrizations import Parametrization, fourier, pixel
+from nst.records import Budget, Row
+from nst.schedules import SINGLE, Scale, Schedule, Stage
+from nst.trainer import Trainer
+from nst.vgg import VGG19
+from nst.weights import Weights, convolutions, embedded_weights
+from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
+from reference_loop import TextbookLoop
+
+SAMPLES = Path(images.__file__).parent / "samples"
+PYRAMID = (Scale(0.25, 100), Scale(0.5, 60), Scale(1.0, None))
+SETTINGS: dict[str, tuple[Parametrization, Precision, Schedule]] = {
+    "pixels, fp32": (pixel, "fp32", SINGLE),
+    "pixels, bf16": (pixel, "bf16", SINGLE),
+    "Fourier 0.5, bf16": (partial(fourier, power=0.5), "bf16", SINGLE),
+    "pixels, bf16, pyramid": (pixel, "bf16", PYRAMID),
+    "Fourier 0.5, bf16, pyramid": (partial(fourier, power=0.5), "bf16", PYRAMID),
+}
+# Evaluations between two judgements.
+EVERY = 5
+
+
+@dataclass
+class Judge:
+    """A sink that judges images by the objective in float32.
+
+    Attributes:
+        objective: in float32 and the full size.
+        target: the total to be reached.
+        reached: seconds and full-size evaluations of the first image that was there.
+        lowest: total that was judged.
+    """
+
+    objective: Objective
+    target: float
+    reached: tuple[float, float] | None = None
+    lowest: float = math.inf
+    last: Row | None = None
+
+    def on_evaluation(self, row: Row) -> None:
+        """Remember when."""
+        self.last = row
+
+    def on_image(self, evaluation: int, image: Tensor) -> None:
+        """Judge an image of the full size."""
+        assert self.last is not None
+        if self.last.scale != 1 or self.reached:
+            return
+        with torch.no_grad():
+            self.lowest = min(self.lowest, self.objective(image).total.item())
+        if self.lowest <= self.target:
+            self.reached = self.last.seconds, self.last.cost
+
+    def arrived(self) -> str | None:
+        """Ends the run."""
+        return "arrived" if self.reached else None
+
+
+def measure(size: int, init: str, evaluations: int, device: torch.device) -> dict[str, Any]:
+    """Run the textbook loop, then every setting; print and return what each needed.
+
+    Args:
+        size: longest side in px.
+        init: `content` or `random`.
+        evaluations: of the textbook loop.
+        device: where.
+    """
+    weights = embedded_weights()
+    content, style = tensors(size, device)
+    start = content if init == "content" else noise(content)
+    loop = TextbookLoop(state_dict(weights), content, style, start, "lbfgs")
+    began = time.perf_counter()
+    while len(loop.rows) < evaluations:
+        loop.step()
+    seconds = time.perf_counter() - began
+    target = min(row[2] for row in loop.rows)
+    rows = [{"name": "textbook loop", "seconds": seconds, "cost": len(loop.rows), "total": target}]
+    print(
+        f"\n{size} px from {init}: total {target:.4g} after {evaluations} evaluations", flush=True
+    )
+    print(f"{'':<28}{'seconds':>10}{'evaluations':>13}{'x textbook':>12}{'total':>10}")
+    for name, (parametrization, precision, schedule) in SETTINGS.items():
+        judge = Judge(objective(weights, content, style, "fp32"), target)
+        first, _ = tensors(round(size * schedule[0].factor), device)
+        Trainer(
+            [stage(weights, size, content, precision, scale, device) for scale in schedule],
+            first if init == "content" else noise(first),
+            lbfgs,
+            Budget(evaluations=evaluations),
+            parametrization,
+            sinks=[judge],
+            image_every=EVERY,
+            stop_requested=judge.arrived,
+        ).run()
+        taken, cost = judge.reached or (None, None)
+        rows.append({"name": name, "seconds": taken, "cost": cost, "total": judge.lowest})
+    for row in rows:
+        print(line(row, seconds), flush=True)
+    return {"size": size, "init": init, "evaluations": evaluations, "target": target, "rows": rows}
+
+
+def line(row: dict[str, Any], textbook: float) -> str:
+    """One row of the table."""
+    if row["seconds"] is None:
+        return f"{row['name']:<28}{'-':>10}{'-':>13}{'-':>12}{row['total']:>10.4g}"
+    return (
+        f"{row['name']:<28}{row['seconds']:>10.1f}{row['cost']:>13.1f}"
+        f"{textbook / row['seconds']:>12.2f}{row['total']:>10.4g}"
+    )
+
+
+def stage(
+    weights: Weights,
+    size: int,
+    content: Tensor,
+    precision: Precision,
+    scale: Scale,
+    device: torch.device,
+) -> Stage:
+    """One size of a schedule, of the sample pictures."""
+    pictures = tensors(round(size * scale.factor), device)
+    height, width = pictures[0].shape[2:]
+    return Stage(
+        lambda: objective(weights, *pictures, precision),
+        (height, width),
+        scale.factor,
+        scale.evaluations,
+        height * width / math.prod(content.shape[2:]),
+    )
+
+
+def objective(weights: Weights, content: Tensor, style: Tensor, precision: Precision) -> Objective:
+    """The objective of both loops."""
+    return Objective(
+        VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(content.device),
+        content,
+        style,
+        content_layers=GATYS_CONTENT,
+        style_layers=GATYS_STYLE,
+        precision=precision,
+    )
+
+
+def tensors(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The sample pictures."""
+    names = "content.jpg", "style.jpg"
+    content, style = (images.to_tensor(images.load(SAMPLES / n), size).to(device) for n in names)
+    return content, style
+
+
+def noise(like: Tensor) -> Tensor:
+    """White noise in an image's size."""
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device)
+
+
+def state_dict(weights: Weights) -> dict[str, Tensor]:
+    """The weights under torchvision's names, with zeros for layers behind the deepest tap."""
+    state = {}
+    for name, index, inputs, outputs in convolutions():
+        shapes = {"weight": (outputs, inputs, 3, 3), "bias": (outputs,)}
+        for kind, shape in shapes.items():
+            own = weights.tensors.get(f"{name}.{kind}")
+            state[f"features.{index}.{kind}"] = torch.zeros(shape) if own is None else own.float()
+    return state

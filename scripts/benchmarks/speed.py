@@ -1,0 +1,227 @@
+"""Seconds of one evaluation: the reference's loop, a textbook loop, nst, the bare convolutions.
+
+An evaluation is one forward and backward pass of the objective, with its loss terms read out as
+numbers. Timed are
+
+- `reference's loop`: `ReferenceLoop` of reference_loop.py, which computes the targets and the
+  gradients of the network's weights at every evaluation, as many first implementations do;
+- `textbook loop`: `TextbookLoop` of the same file, frozen, cut at the deepest tap, with the targets
+  computed once;
+- `nst`: one evaluation of `nst.trainer.Trainer` (so its bookkeeping counts against nst), and the
+  same with the network in bfloat16 (`precision=bf16`);
+- `convolutions`: the 13 convolutions up to conv5_1 on the inputs that nst gives them, in nst's
+  memory layout and precision, each forward and backward to its input. No evaluation can do without
+  them, so that they are the floor for torch's convolutions;
+- one iteration of L-BFGS alone, torch's and nst's, with a full history of 100 pairs.
+
+The rows `+ L-BFGS` add the latter to the former within each repeat: torch's to the two loops, nst's
+to nst.
+
+All work on the same image, content and style (white noise), with max pooling, torch's default
+settings and the calibrated random weights of `nst.weights` (no download; the values do not matter
+for the time). In the first evaluation, which is not timed, the three loops must agree on the losses
+(bfloat16 to 5%). Then they take turns in one process: each repeat times every one of them once,
+over as many evaluations as last about 0.3 s, so that a slow spell of the machine meets all of them
+alike. The table shows medians over the repeats, of the seconds and of the ratios taken within each
+repeat (so they need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. On
+a GPU the clock is read only after the device has finished.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nst.lbfgs import LBFGS
+from nst.objective import Objective
+from nst.optimizers import adam
+from nst.records import Budget
+from nst.schedules import Stage
+from nst.trainer import Trainer
+from nst.vgg import VGG19
+from nst.weights import Weights, convolutions, random_weights
+from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
+from reference_loop import ReferenceLoop, TextbookLoop
+
+Evaluate = Callable[[], object]
+REFERENCE, TEXTBOOK, NST, FLOOR = "reference's loop", "textbook loop", "nst", "convolutions"
+HALF = ", bf16"
+TORCH_LBFGS, NST_LBFGS, PLUS = "torch's L-BFGS", "nst's L-BFGS", " + L-BFGS"
+# Which optimizer goes with which loop.
+WITH_LBFGS = {
+    REFERENCE: TORCH_LBFGS,
+    TEXTBOOK: TORCH_LBFGS,
+    NST: NST_LBFGS,
+    NST + HALF: NST_LBFGS,
+}
+# Seconds that one repeat of one contender lasts at least, for the sake of fast devices.
+REPEAT_SECONDS = 0.3
+
+
+def measure(size: int, repeats: int, device: torch.device) -> dict[str, Any]:
+    """Time everything at one size, print the table, and return it with every repeat.
+
+    Args:
+        size: side in px of the square pictures.
+        repeats: timings of each.
+        device: where.
+    """
+    evaluates = contenders(random_weights(0), size, device)
+    seconds = take_turns(evaluates, repeats, device)
+    for name, iteration in WITH_LBFGS.items():
+        pairs = zip(seconds[name], seconds[iteration], strict=True)
+        seconds[name + PLUS] = [a + b for a, b in pairs]
+    summary = summarise(seconds)
+    print(f"\n{size} x {size} px, {repeats} repeats\n{table(summary)}", flush=True)
+    return {"size": size, "repeats": repeats, "summary": summary, "seconds": seconds}
+
+
+def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, Evaluate]:
+    """What is timed, by name: functions that do one evaluation.
+
+    Raises:
+        SystemExit: the loops do not agree on the losses, so they do not compute the same thing.
+    """
+    generator = torch.Generator().manual_seed(0)
+    content, style, image = (
+        torch.randn(1, 3, size, size, generator=generator).to(device) for _ in range(3)
+    )
+    state = {
+        f"features.{index}.{kind}": weights.tensors[f"{name}.{kind}"]
+        for name, index, *_ in convolutions()
+        for kind in ("weight", "bias")
+    }
+    reference = ReferenceLoop(state, content, style, image)
+    textbook = TextbookLoop(state, content, style, image)
+    objectives = {}
+    for suffix, precision in ("", "fp32"), (HALF, "bf16"):
+        objectives[suffix] = Objective(
+            VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(device),
+            content,
+            style,
+            content_layers=GATYS_CONTENT,
+            style_layers=GATYS_STYLE,
+            precision=precision,
+        )
+
+    def nst(objective: Objective) -> float:
+        stages = [Stage(lambda: objective, (size, size))]
+        (row,) = Trainer(stages, image, adam, Budget(evaluations=1)).run().rows
+        return row.total
+
+    totals = [reference.evaluate().item(), textbook.evaluate().item()]
+    for objective, tolerance in zip(objectives.values(), (1e-3, 5e-2), strict=True):
+        totals.append(nst(objective))
+        if not all(math.isclose(total, totals[0], rel_tol=tolerance) for total in totals):
+            sys.exit(f"the loops' total losses differ: {totals}")
+    found: dict[str, Evaluate] = {REFERENCE: reference.evaluate, TEXTBOOK: textbook.evaluate}
+    for suffix, objective in objectives.items():
+        found[NST + suffix] = partial(nst, objective)
+        found[FLOOR + suffix] = bare_convolutions(objective, image)
+    found[TORCH_LBFGS] = lbfgs_iteration(torch.optim.LBFGS, image)
+    found[NST_LBFGS] = lbfgs_iteration(LBFGS, image)
+    return found
+
+
+def lbfgs_iteration(make: Callable[..., Optimizer], image: Tensor) -> Evaluate:
+    """One iteration with a full history, of an objective that costs next to nothing."""
+    variable = image.clone().requires_grad_()
+    variable.grad = torch.empty_like(variable)
+    curvatures = torch.rand_like(variable) + 0.1
+    options = {"lr": 0.1, "max_iter": 1, "history_size": 100}
+    optimizer = make([variable], **options, tolerance_grad=0.0, tolerance_change=0.0)
+
+    @torch.no_grad()
+    def closure() -> Tensor:
+        # Shifted, or the image would converge and the pairs be left out.
+        torch.mul(curvatures, torch.sin(variable + len(shifts)), out=variable.grad)
+        shifts.append(None)
+        return curvatures.new_zeros(())
+
+    shifts: list[None] = []
+    for _ in range(101):
+        optimizer.step(closure)
+    return partial(optimizer.step, closure)
+
+
+def bare_convolutions(objective: Objective, image: Tensor) -> Evaluate:
+    """Every convolution of the objective's network alone, on the input that it gets there."""
+    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        # Copies, which keep the memory layout: the next ReLU works in place.
+        calls.append((layer, inputs[0].clone().requires_grad_(), torch.randn_like(output)))
+
+    layers = [layer for layer in objective.network.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    with torch.no_grad():
+        objective(image)
+    for hook in hooks:
+        hook.remove()
+
+    def evaluate() -> None:
+        for layer, features, gradient in calls:
+            torch.autograd.grad(layer(features), features, gradient)
+
+    return evaluate
+
+
+def take_turns(
+    evaluates: dict[str, Evaluate], repeats: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds per evaluation: for each name one figure per repeat."""
+
+    def timed(evaluate: Evaluate, count: int) -> float:
+        synchronize(device)
+        start = time.perf_counter()
+        for _ in range(count):
+            evaluate()
+        synchronize(device)
+        return (time.perf_counter() - start) / count
+
+    counts = {}
+    for name, evaluate in evaluates.items():
+        timed(evaluate, 1)
+        counts[name] = math.ceil(REPEAT_SECONDS / timed(evaluate, 1))
+    seconds: dict[str, list[float]] = {name: [] for name in evaluates}
+    for _ in range(repeats):
+        for name, evaluate in evaluates.items():
+            seconds[name].append(timed(evaluate, counts[name]))
+    return seconds
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def summarise(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """For each name the columns of the table."""
+    summary: dict[str, dict[str, float]] = {}
+    for name, own in seconds.items():
+        plus = PLUS if name.endswith(PLUS) else ""
+        columns = {"x reference": REFERENCE + plus, "x textbook": TEXTBOOK + plus}
+        columns["x floor"] = FLOOR + (HALF if HALF in name else "")
+        if name in (TORCH_LBFGS, NST_LBFGS):
+            columns = {}
+        summary[name] = {"evaluations/s": 1 / median(own), "seconds": median(own)}
+        for column, other in columns.items():
+            ratios = (a / b for a, b in zip(seconds[other], own, strict=True))
+            summary[name][column] = median(ratios)
+    return summary
+
+
+def table(summary: dict[str, dict[str, float]]) -> str:
+    """The summary as plain text."""
+    lines = [" " * 26 + "".join(f"{column:>14}" for column in summary[NST])]
+    for name, figures in summary.items():
+        lines.append(f"{name:<26}" + "".join(f"{figure:>14.4g}" for figure in figures.values()))
+    return "\n".join(lines)
