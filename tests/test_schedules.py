@@ -183,4 +183,5 @@ def test_report_counts_full_size_evaluations_and_leaves_smaller_sizes_out(
     assert len(run.curve) == result["evaluations"] - 6
     assert run.curve.evaluation[0] == math.ceil(6 * ratio + 1)
     assert result["size"] == [64, 48]
-    assert Image.open(tmp_path / "outputs" / "q" / "seed-0" / "result.png").size == (64, 48)
+    with Image.open(tmp_path / "outputs" / "q" / "seed-0" / "result.png") as picture:
+        assert picture.size == (64, 48)
