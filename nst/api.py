@@ -222,7 +222,7 @@ def stylize(
             found.sha256,
             found.detail,
             pooling,
-            tile_size if tile_size and len(tiles(*shape, tile_size, taps)) > 1 else None,
+            tile_size if len(tiles(*shape, tile_size, taps)) > 1 else None,
             tuple(trainer.state.rows),
         )
         for sink in sinks:

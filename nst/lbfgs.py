@@ -143,7 +143,8 @@ class LBFGS(Optimizer):
         assert self._direction is not None  # noqa: S101 - the first iteration has made one
         if self._history is None:
             self._history = _History(gradient, self.param_groups[0])
-        self._history.add(self._direction.mul_(self._length), gradient - self._gradient)
+        step, change = self._direction.mul_(self._length), gradient - self._gradient
+        self._history.add(step, change, gradient)
         return self._history.direction(gradient)
 
     def _flat_gradient(self) -> Tensor:
@@ -182,29 +183,43 @@ class _History:
         self._sy = like.new_zeros((0, 0), dtype=small)
         self._yy = self._sy
         self._gamma = like.new_ones((), dtype=small)
+        # Products with the last gradient.
+        self._sg = self._yg = like.new_zeros(0, dtype=small)
 
-    def add(self, s: Tensor, y: Tensor) -> None:
-        """Add a pair, and forget the oldest if there are more than `history_size`."""
+    def add(self, s: Tensor, y: Tensor, gradient: Tensor) -> None:
+        """Add a pair, and forget the oldest if there are more than `history_size`.
+
+        Args:
+            s: change of the variables.
+            y: change of the gradient.
+            gradient: the gradient after the change.
+        """
         if self._count == self._size:
             self._first = (self._first + 1) % self._rows
             self._count -= 1
             self._sy, self._yy = self._sy[1:, 1:], self._yy[1:, 1:]
+            self._sg, self._yg = self._sg[1:], self._yg[1:]
         row = (self._first + self._count) % self._rows
         self._s[row], self._y[row] = s, y
         self._count += 1
-        sy, yy = self._times(self._s, self._y[row]), self._times(self._y, self._y[row])
+        own_s, own_y = self._s[row], self._y[row]
+        sg, yg = self._times(self._s, gradient), self._times(self._y, gradient)
+        # y is the difference of two gradients, and so are its products: half of the memory to read.
+        sy = torch.cat([sg[:-1] - self._sg, self._scalar(own_s @ own_y)])
+        yy = torch.cat([yg[:-1] - self._yg, self._scalar(own_y @ own_y)])
+        self._sg, self._yg = sg, yg
         self._sy, self._yy = _bordered(self._sy, sy), _bordered(self._yy, yy)
         enough = sy[-1] > _CURVATURE
         self._gamma = torch.where(enough, sy[-1] / yy[-1], self._gamma)
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """-H g."""
+        """-H g, for the gradient that the last pair was added with."""
         diagonal = self._sy.diagonal()
         enough = diagonal > _CURVATURE
         # A pair that is left out becomes a row of the identity, and nothing of it gets through.
         both = enough[:, None] & enough
         r = torch.where(both, self._sy, torch.eye(self._count).to(self._sy)).triu()
-        sg, yg = self._times(self._s, gradient) * enough, self._times(self._y, gradient) * enough
+        sg, yg = self._sg * enough, self._yg * enough
         v = torch.linalg.solve_triangular(r, sg[:, None], upper=True)[:, 0] * enough
         inner = diagonal * v + self._gamma * (self._yy @ v - yg)
         u = torch.linalg.solve_triangular(r.mT, (inner * enough)[:, None], upper=False)[:, 0]
@@ -223,6 +238,8 @@ class _History:
             "first": self._first,
             "sy": self._sy,
             "yy": self._yy,
+            "sg": self._sg,
+            "yg": self._yg,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -232,8 +249,8 @@ class _History:
         for i, (s, y) in enumerate(zip(state["old_stps"], state["old_dirs"], strict=True)):
             row = (self._first + i) % self._rows
             self._s[row], self._y[row] = s, y
-        self._gamma, self._sy, self._yy = (
-            state[name].to(self._gamma).clone() for name in ("H_diag", "sy", "yy")
+        self._gamma, self._sy, self._yy, self._sg, self._yg = (
+            state[name].to(self._gamma).clone() for name in ("H_diag", "sy", "yy", "sg", "yg")
         )
 
     def _parts(self, ring: Tensor) -> list[Tensor]:
@@ -245,6 +262,9 @@ class _History:
     def _times(self, ring: Tensor, vector: Tensor) -> Tensor:
         products = [part @ vector.to(ring.dtype) for part in self._parts(ring)]
         return torch.cat(products).to(self._gamma.dtype)
+
+    def _scalar(self, value: Tensor) -> Tensor:
+        return value.to(self._gamma.dtype)[None]
 
     def _combine(self, result: Tensor, ring: Tensor, factors: Tensor) -> None:
         """Add the rows in use, each times its factor, to a vector."""

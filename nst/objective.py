@@ -7,18 +7,18 @@
 with the features F_l of the tapped layers, their Gram matrices G_l and the layers' weights a_l, b_l
 (Gatys et al., arXiv 1508.06576, equations 1 to 7 up to constant factors).
 
-A picture too large for memory goes through the network tile by tile (`nst.tiling`), twice. The
-first pass keeps nothing but sums over positions: F F^T and the squared content differences. From
-them follow the terms and, by the formula above, dL/dF_l at every position, which the second pass
-carries back to the image, one tile after the other. Up to rounding this is the whole picture's
-gradient.
+The terms hang on the features by sums over positions alone: F F^T and the squared content
+differences. Once they are known, so is dL/dF_l at every position by the formula above, and the way
+back through the network adds it to what comes down at each tap: half of the matrix products that
+differentiating the sums step by step would take. A picture too large for memory goes through the
+network tile by tile (`nst.tiling`), once for the sums and once more for the gradient; up to
+rounding this is the whole picture's.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import repeat
 from math import prod
-from statistics import fmean
 from typing import Literal
 
 import torch
@@ -54,6 +54,21 @@ class Terms:
     layers: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """A tile on its way through the network.
+
+    Attributes:
+        tile: which.
+        pixels: it with its halo, as the network gets it.
+        features: tap and activation, from shallow to deep.
+    """
+
+    tile: Tile
+    pixels: Tensor
+    features: Iterable[tuple[str, Tensor]]
+
+
 class Objective:
     """Holds the targets, computed once from the content and style images.
 
@@ -78,8 +93,9 @@ class Objective:
             around them; rounded down to a multiple of 16, or less where fewer than four poolings
             are in use. None takes every picture as a whole.
 
-    With tiles only `Terms.total` is differentiable, and once: its gradient is ready when the terms
-    are, so computed under `torch.no_grad()` they take a third of the time.
+    Only `Terms.total` is differentiable, and once: its gradient is ready when the terms are, so
+    under `torch.no_grad()` they take a third of the time. Without `joint` all terms are, by
+    autograd.
 
     Raises:
         nst.errors.InputError: tiles without `joint`.
@@ -125,19 +141,43 @@ class Objective:
 
     def __call__(self, image: Tensor) -> Terms:
         """Evaluate the terms for an image, 1 x 3 x H x W, ImageNet-normalised; differentiable."""
-        if tiles := self.tiles(image):
-            return self._tiled(image, tiles)
-        features = self._features(image)
-        textures = features if self.joint else self._features(image)
+        return self._jointly(image) if self.joint else self._apart(image)
+
+    def _apart(self, image: Tensor) -> Terms:
+        """A pass for each term, differentiated by autograd alone."""
+        features, textures = self._features(image), self._features(image)
         layers: dict[str, Tensor] = {}
         for tap in self.content_layers:
-            target = self._content[tap].to(image.dtype)
-            layers[f"content/{tap}"] = functional.content_loss(features[tap], target)
+            layers[f"content/{tap}"] = functional.content_loss(features[tap], self._content[tap])
         for tap in self.style_layers:
             loss = functional.style_loss(textures[tap], self._grams[tap], self.gram)
             layers[f"style/{tap}"] = loss
         tv = functional.total_variation(image) if self.tv_weight else image.new_zeros(())
         return self._weighted(layers, tv)
+
+    def _jointly(self, image: Tensor) -> Terms:
+        """Sums over the tiles, then what follows from them: the terms and their gradient."""
+        pixels = image.detach()
+        wanted = torch.is_grad_enabled() and image.requires_grad
+        first = second = self._passes(pixels, self._taps, differentiable=wanted)
+        if len(self.tiles(image)) > 1:
+            first = self._passes(pixels, self._taps)
+        elif wanted:  # one forward pass is enough for both
+            first = second = [replace(one, features=list(one.features)) for one in first]
+        with torch.no_grad():
+            squares, grams = self._sums(pixels, first, self.content_layers, self.style_layers)
+            layers = {f"content/{tap}": squares[tap] for tap in self.content_layers}
+            for tap in self.style_layers:
+                layers[f"style/{tap}"] = F.mse_loss(grams[tap], self._grams[tap])
+            variation = pixels.new_zeros(())
+            if self.tv_weight:
+                variation = functional.variation_in_bands(pixels)
+            terms = self._weighted(layers, variation)
+        if not wanted:
+            return terms
+        gradient = self._gradient(pixels, second, grams)
+        total = tiling.Differentiated.apply(image, terms.total, [gradient])
+        return replace(terms, total=total)
 
     def _weighted(self, layers: dict[str, Tensor], variation: Tensor) -> Terms:
         content, style = variation.new_zeros(()), variation.new_zeros(())
@@ -160,79 +200,62 @@ class Objective:
 
     def _content_target(self, image: Tensor) -> dict[str, Tensor]:
         """The content picture's features, in the network's precision, which holds them exactly."""
-        if tiles := self.tiles(image):
-            target: dict[str, Tensor] = {}
-            for tap, window, core in self._cores(image, tiles, self.content_layers):
-                if tap not in target:
-                    target[tap] = torch.empty(
-                        tiling.feature_shape(image.shape, tap),
-                        dtype=self._dtype,
-                        device=image.device,
-                        memory_format=self._layout,
-                    )
-                target[tap][..., *window] = core
-            return target
-        features = self._features(image)
-        return {tap: features[tap].to(self._dtype) for tap in self.content_layers}
+        target: dict[str, Tensor] = {}
+        passes = self._passes(image, self.content_layers)
+        for tap, window, core in self._cores(image, passes):
+            if tap not in target:
+                target[tap] = torch.empty(
+                    tiling.feature_shape(image.shape, tap),
+                    dtype=self._dtype,
+                    device=image.device,
+                    memory_format=self._layout,
+                )
+            target[tap][..., *window] = core
+        return target
 
     def _style_target(self, image: Tensor) -> dict[str, Tensor]:
-        if tiles := self.tiles(image):
-            return self._sums(image, tiles, (), self.style_layers)[1]
-        features = self._features(image)
-        return {tap: functional.gram(features[tap], self.gram) for tap in self.style_layers}
-
-    # --- Tiles ------------------------------------------------------------------------------------
+        passes = self._passes(image, self.style_layers)
+        return self._sums(image, passes, (), self.style_layers)[1]
 
     @property
     def _taps(self) -> list[str]:
         return list({**self.content_layers, **self.style_layers})
 
     def tiles(self, image: Tensor) -> list[Tile]:
-        """The tiles of an image, 1 x 3 x H x W; none where it is taken as a whole."""
-        if self._tile_size is None or not self._taps:
+        """The tiles of an image, 1 x 3 x H x W; only one where it is taken as a whole."""
+        if not self._taps:
             return []
-        tiles = tiling.tiles(image.shape[2], image.shape[3], self._tile_size, self._taps)
-        return tiles if len(tiles) > 1 else []
+        return tiling.tiles(image.shape[2], image.shape[3], self._tile_size, self._taps)
 
-    def _tiled(self, image: Tensor, tiles: list[Tile]) -> Terms:
-        pixels = image.detach()
-        with torch.no_grad():
-            squares, grams = self._sums(pixels, tiles, self.content_layers, self.style_layers)
-            layers = {f"content/{tap}": squares[tap] for tap in self.content_layers}
-            for tap in self.style_layers:
-                layers[f"style/{tap}"] = F.mse_loss(grams[tap], self._grams[tap])
-            variation = pixels.new_zeros(())
-            if self.tv_weight:
-                variation = functional.variation_in_bands(pixels)
-            terms = self._weighted(layers, variation)
-        if not (torch.is_grad_enabled() and image.requires_grad):
-            return terms
-        gradient = self._gradient(pixels, tiles, grams)
-        total = tiling.Differentiated.apply(image, terms.total, [gradient])
-        return replace(terms, total=total)
+    def _passes(
+        self, image: Tensor, taps: Collection[str], *, differentiable: bool = False
+    ) -> Iterable[_Pass]:
+        """The image's tiles, one after the other, as they go through the network."""
+        for tile in self.tiles(image):
+            pixels = self._given(image[..., *tile.whole(0)]).requires_grad_(differentiable)
+            yield _Pass(tile, pixels, tiling.features(self.network, pixels, tile, taps))
 
     def _cores(
-        self, image: Tensor, tiles: list[Tile], taps: Collection[str]
+        self, image: Tensor, passes: Iterable[_Pass]
     ) -> Iterator[tuple[str, Window, Tensor]]:
         """Each tap's features of each core: the tap, where in the whole map they are, and they."""
-        for tile in tiles:
-            pixels = self._given(image[..., *tile.whole(0)])
-            for tap, feature in tiling.features(self.network, pixels, tile, taps):
+        for one in passes:
+            for tap, feature in one.features:
                 depth = tiling.level(tap)
-                core = feature[..., *tile.inner(depth)]
-                yield tap, tile.core(depth), core.to(image.dtype, memory_format=self._layout)
+                core = feature[..., *one.tile.inner(depth)]
+                yield tap, one.tile.core(depth), core.to(image.dtype, memory_format=self._layout)
 
     def _sums(
         self,
         image: Tensor,
-        tiles: list[Tile],
+        passes: Iterable[_Pass],
         content: Collection[str],
         style: Collection[str],
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The first pass: mean squared content differences and Gram matrices, by tap."""
+        """Mean squared content differences and Gram matrices, by tap."""
         squares: dict[str, Tensor] = {}
         grams: dict[str, Tensor] = {}
-        for tap, window, core in self._cores(image, tiles, {*content, *style}):
+        for tap, window, core in self._cores(image, passes):
             shape = tiling.feature_shape(image.shape, tap)
             if tap in content:
                 target = self._content[tap][..., *window].to(core.dtype)
@@ -244,8 +267,8 @@ class Objective:
                 grams[tap] = grams[tap] + share if tap in grams else share
         return squares, grams
 
-    def _gradient(self, image: Tensor, tiles: list[Tile], grams: dict[str, Tensor]) -> Tensor:
-        """The second pass: the total's gradient with respect to the image."""
+    def _gradient(self, image: Tensor, passes: Iterable[_Pass], grams: dict[str, Tensor]) -> Tensor:
+        """The total's gradient with respect to the image."""
         gradient = torch.zeros_like(image)
         # The factors of F - F(content) and of F in dL/dF.
         content, style = {}, {}
@@ -256,20 +279,19 @@ class Objective:
             shape = tiling.feature_shape(image.shape, tap)
             difference = grams[tap] - self._grams[tap]
             scale = 4 * self.style_weight * weight / difference.numel()
-            style[tap] = difference * (scale / functional.gram_count(shape, self.gram))
-        for tile in tiles:
-            gradient[..., *tile.whole(0)] += self._tile_gradient(image, tile, content, style)
+            factor = difference * (scale / functional.gram_count(shape, self.gram))
+            style[tap] = factor.to(self._dtype)
+        for one in passes:
+            gradient[..., *one.tile.whole(0)] += self._tile_gradient(one, content, style)
         if self.tv_weight:
             functional.variation_in_bands(image, gradient, self.tv_weight)
         return gradient
 
     def _tile_gradient(
-        self,
-        image: Tensor,
-        tile: Tile,
-        content: Mapping[str, float],
-        style: Mapping[str, Tensor],
+        self, one: _Pass, content: Mapping[str, float], style: Mapping[str, Tensor]
     ) -> Tensor:
+        tile = one.tile
+
         def attach(tap: str, feature: Tensor) -> None:
             depth = tiling.level(tap)
             held = feature.detach()  # `feature` itself would hold the hook that holds it
@@ -282,42 +304,17 @@ class Objective:
                 targets: Iterable[Tensor | None] = repeat(None, len(cores))
                 if tap in content:
                     targets = torch.split(self._content[tap][..., *tile.core(depth)], _BAND, 2)
-                for part, each, target in zip(parts, cores, targets, strict=True):
-                    core = each.to(image.dtype, memory_format=self._layout)
-                    slope: Tensor | float = 0.0
+                for part, core, target in zip(parts, cores, targets, strict=True):
                     if tap in style:  # the transposed product comes out in the feature's layout
-                        slope = (core.flatten(2).mT @ style[tap]).mT.reshape(core.shape)
+                        part += (core.flatten(2).mT @ style[tap]).mT.reshape(core.shape)
                     if target is not None:
-                        slope = slope + content[tap] * (core - target)
-                    part += slope
+                        part.add_(core - target, alpha=content[tap])
                 return gradient
 
             feature.register_hook(add)  # type: ignore[no-untyped-call]
 
-        pixels = self._given(image[..., *tile.whole(0)]).requires_grad_()
-        for tap, feature in tiling.features(self.network, pixels, tile, self._taps):
+        for tap, feature in one.features:
             attach(tap, feature)
         # Each tap's hook adds dL/dF when the gradient of what is above has come down to it.
-        (gradient,) = torch.autograd.grad(feature, pixels, torch.zeros_like(feature))
+        (gradient,) = torch.autograd.grad(feature, one.pixels, torch.zeros_like(feature))
         return gradient
-
-
-def balance(image: Terms, content: Terms, style: Terms) -> float:
-    """How far an image is from both pictures at once; the terms' weights have no part in it.
-
-    The image's content terms as shares of the style picture's, averaged over the layers, plus its
-    style terms as shares of the content picture's. Either picture itself gets 1; an image with the
-    content of the one and the style of the other would get 0.
-
-    Args:
-        image: the image's terms.
-        content: those of the content picture under the same objective.
-        style: those of the style picture in the content picture's size.
-    """
-    shares: dict[str, list[float]] = {}
-    for name, term in image.layers.items():
-        kind = name.partition("/")[0]
-        scale = (style if kind == "content" else content).layers[name]
-        if scale > 0:  # otherwise the pictures are the same there
-            shares.setdefault(kind, []).append(float(term / scale))
-    return sum(map(fmean, shares.values()))

@@ -63,7 +63,7 @@ class Result:
         seconds: of optimisation.
         yardstick: unweighted `content` and `style` terms of `picture` over the layers of Gatys et
             al., whatever the run minimised: comparable between runs whose own losses are not; and
-            their `balance`, see `nst.objective.balance`. None where the picture is too small or
+            their `balance`, see `nst.yardstick.balance`. None where the picture is too small or
             the weights too short for those layers.
         start: what was known before the first evaluation.
     """

@@ -121,19 +121,20 @@ def feature_shape(image: Sequence[int], tap: str) -> tuple[int, int, int, int]:
     return 1, BLOCKS[depth][0], image[2] >> depth, image[3] >> depth
 
 
-def tiles(height: int, width: int, tile_size: int, taps: Collection[str]) -> list[Tile]:
+def tiles(height: int, width: int, tile_size: int | None, taps: Collection[str]) -> list[Tile]:
     """A picture's tiles, row by row.
 
     Args:
         height: of the picture, px.
         width: likewise.
         tile_size: longest side of a core, px; rounded down to a multiple of what the poolings
-            before the deepest tap need, but at least one.
+            before the deepest tap need, but at least one. None is one tile for all.
         taps: at least one name.
     """
     needed = halos(taps)
     unit = 1 << (len(needed) - 1)
-    spans = (_spans(size, max(1, tile_size // unit), unit) for size in (height, width))
+    most = max(height, width) if tile_size is None else max(1, tile_size // unit)
+    spans = (_spans(size, most, unit) for size in (height, width))
     return [Tile(rows, columns, needed) for rows, columns in product(*spans)]
 
 
@@ -157,7 +158,7 @@ def features(
     left = set(taps)
     for name, layer in network.layers.items():
         pixels = layer(pixels)
-        if name.startswith("pool"):
+        if name.startswith("pool") and any(tile.cut(level(name))):
             # A negative padding: unlike slicing it keeps the gradient's memory layout.
             pixels = F.pad(pixels, tile.cut(level(name)))
         if name in left:

@@ -1,10 +1,12 @@
 """A measure of pictures that is the same for all runs, whatever each of them minimised."""
 
+from statistics import fmean
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst.objective import Objective, balance
+from nst.objective import Objective, Terms
 from nst.vgg import VGG19, Pooling, minimum_side
 from nst.weights import Weights
 
@@ -32,7 +34,7 @@ def yardstick(
         tile_size: see `nst.objective.Objective`; it changes the rounding alone.
 
     Returns:
-        `content`, `style` and `balance` (see `nst.objective.balance`); None where a picture is too
+        `content`, `style` and `balance` (see `nst.yardstick.balance`); None where a picture is too
         small or the weights too short for those layers.
     """
     taps = [*GATYS_CONTENT, *GATYS_STYLE]
@@ -56,3 +58,24 @@ def yardstick(
         "style": terms.style.item(),
         "balance": balance(terms, objective(content), objective(resized)),
     }
+
+
+def balance(image: Terms, content: Terms, style: Terms) -> float:
+    """How far an image is from both pictures at once; the terms' weights have no part in it.
+
+    The image's content terms as shares of the style picture's, averaged over the layers, plus its
+    style terms as shares of the content picture's. Either picture itself gets 1; an image with the
+    content of the one and the style of the other would get 0.
+
+    Args:
+        image: the image's terms.
+        content: those of the content picture under the same objective.
+        style: those of the style picture in the content picture's size.
+    """
+    shares: dict[str, list[float]] = {}
+    for name, term in image.layers.items():
+        kind = name.partition("/")[0]
+        scale = (style if kind == "content" else content).layers[name]
+        if scale > 0:  # otherwise the pictures are the same there
+            shares.setdefault(kind, []).append(float(term / scale))
+    return sum(map(fmean, shares.values()))

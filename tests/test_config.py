@@ -64,12 +64,13 @@ def test_every_experiment_runs_shrunk(experiment: str, optimizer: str, tmp_path:
     shrunk = config(
         f"experiment={experiment}",
         f"optimizer={optimizer}",
-        "size=32",
+        "size=96",  # a quarter of it must do for the network
         "budget.evaluations=3",
         "model.weights=random",
     )
     result = build.run(shrunk, tmp_path, {"optimizer": optimizer}, lambda: None)
-    assert (result.status, len(result.losses)) == ("ok", 3)
+    assert result.status == "ok"
+    assert 3 <= result.losses[-1].cost < 4
 
 
 @pytest.mark.parametrize(("optimizer", "steps"), [("adam", 900), ("lbfgs", 200)])

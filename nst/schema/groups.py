@@ -63,7 +63,7 @@ class Memory(Enum):
 
 
 class Metric(Enum):
-    """What a run returns for a search to minimise, see `nst.objective.balance`."""
+    """What a run returns for a search to minimise, see `nst.yardstick.balance`."""
 
     balance = "balance"
     total = "total"
