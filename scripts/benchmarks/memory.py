@@ -1,9 +1,9 @@
 """Peak memory of whole runs against the picture's size, each in a process of its own.
 
-A run is `nst.stylize` of two pictures of noise with Adam and two evaluations, from reading the
-pictures to the result and its yardstick; the figure is the largest resident memory that the system
-saw of its process (and on a GPU the most that torch had allocated). The program with torch and the
-network is in it, about 0.5 GiB.
+A run is `nst.stylize` of two pictures of noise with Adam and two evaluations, in tiles of 512 px or
+as a whole, from reading the pictures to the result and its yardstick; the figure is the largest
+resident memory that the system saw of its process (and on a GPU the most that torch had allocated).
+The program with torch and the network is in it, about 0.5 GiB.
 """
 
 import json
@@ -28,6 +28,8 @@ MODES: tuple[tuple[Literal["full", "tiled"], Precision], ...] = (
     ("tiled", "bf16"),
 )
 ROOT = Path(__file__).resolve().parent.parent.parent
+# Small enough for the picture's own tensors to show beside a tile's.
+TILE_SIZE = 512
 # Larger pictures are run with tiles alone.
 LARGEST_FULL = 1024
 
@@ -75,6 +77,7 @@ def run(size: int, memory: Literal["full", "tiled"], precision: Precision, devic
         picture,
         size=size,
         memory=memory,
+        tile_size=TILE_SIZE,
         precision=precision,
         optimizer=nst.adam,
         weights="embedded",
