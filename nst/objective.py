@@ -85,6 +85,10 @@ class Objective:
         nst.errors.InputError: tiles without `joint`.
 
     A term whose weight is 0 is not computed and counts as 0.
+
+    Attributes:
+        content_target: the content picture's features by tap, in the network's precision.
+        style_target: the style picture's Gram matrices by tap.
     """
 
     def __init__(
@@ -120,21 +124,21 @@ class Objective:
         network.to(self._dtype).to(memory_format=self._layout)
         self._tile_size = tile_size
         with torch.no_grad():
-            self._content = self._content_target(content)
-            self._grams = self._style_target(style)
+            self.content_target = self._content_target(content)
+            self.style_target = self._style_target(style)
 
     def __call__(self, image: Tensor) -> Terms:
         """Evaluate the terms for an image, 1 x 3 x H x W, ImageNet-normalised; differentiable."""
         if tiles := self.tiles(image):
             return self._tiled(image, tiles)
-        features = self._features(image)
-        textures = features if self.joint else self._features(image)
+        features = self.features(image)
+        textures = features if self.joint else self.features(image)
         layers: dict[str, Tensor] = {}
         for tap in self.content_layers:
-            target = self._content[tap].to(image.dtype)
+            target = self.content_target[tap].to(image.dtype)
             layers[f"content/{tap}"] = functional.content_loss(features[tap], target)
         for tap in self.style_layers:
-            loss = functional.style_loss(textures[tap], self._grams[tap], self.gram)
+            loss = functional.style_loss(textures[tap], self.style_target[tap], self.gram)
             layers[f"style/{tap}"] = loss
         tv = functional.total_variation(image) if self.tv_weight else image.new_zeros(())
         return self._weighted(layers, tv)
@@ -154,7 +158,8 @@ class Objective:
         # vector, which a channels_last gradient does not allow.
         return image.to(self._dtype, memory_format=self._layout)
 
-    def _features(self, image: Tensor) -> dict[str, Tensor]:
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """The network's features of B images, B x 3 x H x W, by tap; differentiable."""
         features: dict[str, Tensor] = self.network(self._given(image))
         return {tap: feature.to(image.dtype) for tap, feature in features.items()}
 
@@ -172,13 +177,13 @@ class Objective:
                     )
                 target[tap][..., *window] = core
             return target
-        features = self._features(image)
+        features = self.features(image)
         return {tap: features[tap].to(self._dtype) for tap in self.content_layers}
 
     def _style_target(self, image: Tensor) -> dict[str, Tensor]:
         if tiles := self.tiles(image):
             return self._sums(image, tiles, (), self.style_layers)[1]
-        features = self._features(image)
+        features = self.features(image)
         return {tap: functional.gram(features[tap], self.gram) for tap in self.style_layers}
 
     # --- Tiles ------------------------------------------------------------------------------------
@@ -200,7 +205,7 @@ class Objective:
             squares, grams = self._sums(pixels, tiles, self.content_layers, self.style_layers)
             layers = {f"content/{tap}": squares[tap] for tap in self.content_layers}
             for tap in self.style_layers:
-                layers[f"style/{tap}"] = F.mse_loss(grams[tap], self._grams[tap])
+                layers[f"style/{tap}"] = F.mse_loss(grams[tap], self.style_target[tap])
             variation = pixels.new_zeros(())
             if self.tv_weight:
                 variation = functional.variation_in_bands(pixels)
@@ -235,7 +240,7 @@ class Objective:
         for tap, window, core in self._cores(image, tiles, {*content, *style}):
             shape = tiling.feature_shape(image.shape, tap)
             if tap in content:
-                target = self._content[tap][..., *window].to(core.dtype)
+                target = self.content_target[tap][..., *window].to(core.dtype)
                 share = F.mse_loss(core, target, reduction="sum") / prod(shape)
                 squares[tap] = squares[tap] + share if tap in squares else share
             if tap in style:
@@ -254,7 +259,7 @@ class Objective:
             content[tap] = 2 * self.content_weight * weight / prod(shape)
         for tap, weight in self.style_layers.items():
             shape = tiling.feature_shape(image.shape, tap)
-            difference = grams[tap] - self._grams[tap]
+            difference = grams[tap] - self.style_target[tap]
             scale = 4 * self.style_weight * weight / difference.numel()
             style[tap] = difference * (scale / functional.gram_count(shape, self.gram))
         for tile in tiles:
@@ -281,7 +286,9 @@ class Objective:
                 cores = torch.split(held[..., *window], _BAND, 2)
                 targets: Iterable[Tensor | None] = repeat(None, len(cores))
                 if tap in content:
-                    targets = torch.split(self._content[tap][..., *tile.core(depth)], _BAND, 2)
+                    targets = torch.split(
+                        self.content_target[tap][..., *tile.core(depth)], _BAND, 2
+                    )
                 for part, each, target in zip(parts, cores, targets, strict=True):
                     core = each.to(image.dtype, memory_format=self._layout)
                     slope: Tensor | float = 0.0
