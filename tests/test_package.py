@@ -34,7 +34,13 @@ def test_wheel_holds_the_package_its_configs_and_nothing_else(wheel: Path) -> No
     assert {"nst/samples/content.jpg", "nst/samples/style.jpg"} <= names
     assert {"nst/embedded/vgg19.safetensors", "nst/embedded/README.md"} <= names
     assert "nst/report/report.html.j2" in names
-    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"nst"}
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {
+        "hydra_plugins",
+        "nst",
+    }
+    assert [name for name in names if name.startswith("hydra_plugins")] == [
+        "hydra_plugins/nst_launcher.py"
+    ]
 
 
 def test_wheel_works_in_a_new_environment_and_another_folder(wheel: Path, tmp_path: Path) -> None:
