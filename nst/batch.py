@@ -55,8 +55,14 @@ class Batch:
     def __init__(self, objectives: Sequence[Objective], like: Tensor) -> None:
         self.objectives = tuple(objectives)
         self._gram = self.objectives[0].gram
-        self._content = _stacked([each.content_target for each in self.objectives])
-        self._style = _stacked([each.style_target for each in self.objectives])
+        self._content = {
+            tap: torch.cat([each.content_target[tap] for each in self.objectives])
+            for tap in self.objectives[0].content_layers
+        }
+        self._style = {
+            tap: torch.cat([each.style_target[tap] for each in self.objectives])
+            for tap in self.objectives[0].style_layers
+        }
         # Taps x B: what each unweighted term counts in each image's content or style term.
         self._content_weights = like.new_tensor(
             [
@@ -118,10 +124,6 @@ class Batch:
             difference = F.mse_loss(matrix @ matrix.mT / count, gram, reduction="none")
             style[tap] = difference.mean((1, 2))
         return content, style
-
-
-def _stacked(targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {tap: torch.cat([each[tap] for each in targets]) for tap in targets[0]}
 
 
 def _weighted(weights: Tensor, layers: Mapping[str, Tensor], pixels: Tensor) -> Tensor:

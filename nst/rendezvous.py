@@ -154,7 +154,7 @@ class Rendezvous:
                     for call, terms in zip(part, batch(images), strict=True):
                         call.terms = terms
                 except Exception as error:
-                    self._largest[key] = len(part) // 2
+                    self._largest[key] = (len(part) + 1) // 2
                     log.warning("%d images in one pass: %s", len(part), error)
                     continue
                 self._batches[objectives] = batch
