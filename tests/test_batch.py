@@ -187,7 +187,8 @@ def test_member_that_fails_leaves(weights: Weights, sizes: list[int], when: int)
         raise ValueError("of its own")
 
     runs = [partial(evaluations, 3, partial(make, shared, i)) for i in (1, 2)]
-    failed, *others = together(fails, *runs)
+    # Last, so that the others wait already when it leaves.
+    *others, failed = together(*runs, fails)
     assert isinstance(failed, ValueError)
     assert others == [3, 3]
     assert sizes == [3] * when + [2] * (3 - when)
@@ -433,13 +434,13 @@ def test_jobs_that_set_torch_differently_run_one_setting_after_the_other(
     swept = ("precision=tf32,fp32", "deterministic=true,false", "budget.evaluations=1")
     done = nst_command(*THIN, *swept, "hydra/launcher=batch", "name=p", "--multirun")
     assert done.returncode == 0, done.stderr
-    begun = {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("*/p/*/nst.log")}
-    order = sorted(begun, key=lambda name: begun[name])
+    ended = {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("*/p/*/nst.log")}
+    order = sorted(ended, key=lambda name: ended[name])
     assert order == [
-        "deterministic-false_precision-fp32",
-        "deterministic-false_precision-tf32",
-        "deterministic-true_precision-fp32",
-        "deterministic-true_precision-tf32",
+        "deterministic-False_precision-fp32",
+        "deterministic-False_precision-tf32",
+        "deterministic-True_precision-fp32",
+        "deterministic-True_precision-tf32",
     ]
 
 
