@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
 from nst import identity, images, inits, inputs, optimizers, parametrizations, schedules
 from nst.devices import deterministic as deterministic_algorithms
@@ -18,10 +19,11 @@ from nst.guard import Guard
 from nst.images import Alpha, Picture, Resize
 from nst.inits import Canvas, Init
 from nst.memory import Memory, choose, explained
-from nst.objective import Objective, Precision
+from nst.objective import Objective, Precision, Terms
 from nst.optimizers import OptimizerFactory
 from nst.parametrizations import Parametrization
 from nst.records import Budget
+from nst.rendezvous import Member
 from nst.results import Result, RunSink, Start
 from nst.schedules import SINGLE, Schedule, Stage
 from nst.tiling import tiles
@@ -67,6 +69,7 @@ def stylize(
     checkpoint_seconds: float | None = 60.0,
     resume: str | Path | None = None,
     stop_requested: Callable[[], str | None] = lambda: None,
+    together: Member | None = None,
 ) -> Result:
     """Paint the content picture in the style of the style picture.
 
@@ -109,6 +112,8 @@ def stylize(
         checkpoint_seconds: seconds of optimisation between checkpoints; None is no such limit.
         resume: a checkpoint of the same run to go on from, to the same bits.
         stop_requested: asked once per evaluation; a reason ends the run as `interrupted`.
+        together: evaluates this run's images in one batch with those of other threads' runs, see
+            `nst.rendezvous`; the result is the same up to rounding, its seconds are the batch's.
 
     Raises:
         nst.errors.InputError: something given cannot be used; the message says what and why.
@@ -150,10 +155,15 @@ def stylize(
         beginning = init(canvas)
         found = resolve(weights, weights_seed)
         pooling = pooling or usual_pooling(found)
-        network = VGG19(found.tensors, taps, pooling).to(where)
 
-        def objective(side: int) -> Objective:
-            return Objective(
+        def make_network() -> VGG19:
+            return VGG19(found.tensors, taps, pooling).to(where)
+
+        of_network = (found.sha256, frozenset(taps), pooling, where, precision, joint)
+        network = together.network(of_network, make_network) if together else make_network()
+
+        def objective(side: int) -> Callable[[Tensor], Terms]:
+            made = Objective(
                 network,
                 *((content_image, style_image) if side == size else pictures.tensors(side)),
                 content_layers=content_layers,
@@ -166,6 +176,7 @@ def stylize(
                 joint=joint,
                 tile_size=tile_size,
             )
+            return partial(together.evaluate, made) if together else made
 
         def stage(scale: schedules.Scale, side: int) -> Stage:
             own = pictures.shape(side)

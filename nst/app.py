@@ -9,49 +9,34 @@ import json
 import logging
 import os
 import re
-import shlex
-import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nst import build, resume, schema
+from nst import resume, schema
 from nst.errors import InputError
-from nst.files import FolderHeld
-from nst.memory import OutOfMemory
-from nst.schema import groups
+from nst.job import BAD_INPUT, EXIT_CODES, FAILED, Job, signals
 from nst.wording import ended_early, missing_plugin, one_line
 
 log = logging.getLogger(__name__)
 
-FAILED, BAD_INPUT = 1, 2
-_EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 138}
+# Hydra takes launchers from the namespace package `hydra_plugins` alone.
+sys.path.append(str(Path(__file__).resolve().parent / "plugins"))
+
 # Carries the overrides that all jobs of a sweep share into the processes of the jobs.
 _CONSTANTS = "NST_SWEEP_CONSTANTS"
 _SLUG_LENGTH = 120
-_ENDINGS = {
-    "converged": "Converged",
-    "target_loss": "Target loss reached",
-    "SIGINT": "Interrupted",
-    "SIGTERM": "Terminated",
-    "SIGUSR1": "Time is up",
-}
 
 
 def config_dir() -> Path:
@@ -130,112 +115,8 @@ class SweepCallback(Callback):
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
 def _task(config: DictConfig) -> float:
     """One run; returns its metric for a search to minimise, infinity where it failed."""
-    context = HydraConfig.get()
-    folder = Path(context.runtime.output_dir)
-    alone = context.mode == RunMode.RUN
-    continues = not alone or config.resume is not None
-    if continues and not config.force and build.is_done(folder, config):
-        log.info("%s: already done, left as it is (force=true runs it again)", folder)
-        return _metric(folder, config)
-    choices = {k: v for k, v in context.runtime.choices.items() if v and not k.startswith("hydra")}
-    try:
-        with _signals() as requested:
-            result = build.run(config, folder, choices, lambda: next(iter(requested), None))
-    except FolderHeld as error:
-        log.error("nst: %s", error)  # the record there is the other process's to write
-        return _no_metric(BAD_INPUT, alone)
-    except (InputError, OmegaConfBaseException) as error:
-        return _failed(folder, config, one_line(error), BAD_INPUT, alone)
-    except (OSError, OutOfMemory) as error:
-        return _failed(folder, config, str(error), FAILED, alone)
-    except Exception as error:
-        log.exception("nst: unexpected error")
-        return _failed(folder, config, f"{type(error).__name__}: {error}", FAILED, alone)
-    if result.status == "failed":
-        log.error("nst: %s", result.error)
-        return _no_metric(FAILED, alone)
-    last = result.losses[-1]
-    log.info(
-        "%s after %d evaluations and %.1f s: total %.4g, content %.4g, style %.4g",
-        _ENDINGS.get(result.stop_reason, "Budget used up"),
-        last.evaluation,
-        result.seconds,
-        last.total,
-        last.content,
-        last.style,
-    )
-    log.info("Picture: %s", os.path.relpath(build.picture(folder, config)))
-    if result.status == "interrupted":
-        again = shlex.quote(f"resume={os.path.relpath(folder)}")
-        log.info("python -m nst %s goes on with it", again)
-        if result.stop_reason == "SIGUSR1":
-            _requeue()
-        sys.exit(_EXIT_CODES[result.stop_reason])
-    if alone:
-        log.info("Losses and images: tensorboard --logdir outputs")
-    return _metric(folder, config)
-
-
-def _failed(folder: Path, config: DictConfig, reason: str, code: int, alone: bool) -> float:
-    log.error("nst: %s", reason)
-    if config.resume is None:  # else the record of the interrupted run stands
-        build.write_failure(folder, config, reason)
-    return _no_metric(code, alone)
-
-
-def _requeue() -> None:
-    """Ask Slurm to run the job again; the same command then goes on from the checkpoint."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if not job:
-        return
-    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
-        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    try:
-        # Slurm's own command, with the number of the job that this process belongs to.
-        subprocess.run(["scontrol", "requeue", job], check=True)  # noqa: S603, S607
-    except (OSError, subprocess.CalledProcessError) as error:
-        log.error("nst: scontrol requeue %s: %s", job, error)
-
-
-def _no_metric(code: int, alone: bool) -> float:
-    """A single run ends the program; in a sweep the other jobs go on."""
-    if alone:
-        sys.exit(code)
-    return float("inf")
-
-
-def _metric(folder: Path, config: DictConfig) -> float:
-    record = build.record(folder)
-    if config.metric == groups.Metric.total:
-        return float(record["best"]["total"])
-    # Too small a picture has none.
-    return float(record["yardstick"]["balance"]) if record["yardstick"] else float("inf")
-
-
-@contextmanager
-def _signals() -> Iterator[list[str]]:
-    """Collect the names of signals instead of dying; a second one is not held back."""
-    received: list[str] = []
-    previous: dict[int, Any] = {}
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(signal.Signals(number).name)
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-
-    try:
-        for name in _EXIT_CODES:
-            number = getattr(signal, name, None)
-            if number is None:
-                continue  # SIGUSR1 on Windows
-            previous[number] = signal.signal(number, note)
-    except ValueError:
-        pass  # not the main thread, where a launcher may run jobs: its signals are its own
-    try:
-        yield received
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
+    with signals() as stop_requested:
+        return Job.current(config).run(stop_requested)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -300,7 +181,7 @@ def main() -> NoReturn:
     except SystemExit as stop:
         code = stop.code
     except KeyboardInterrupt:
-        code = _EXIT_CODES["SIGINT"]
+        code = EXIT_CODES["SIGINT"]
     except InputError as error:
         print(f"nst: {error}", file=sys.stderr)
         code = BAD_INPUT

@@ -26,6 +26,7 @@ from nst.errors import InputError
 from nst.files import atomic_write, hold, remove_leftovers
 from nst.guard import Guard
 from nst.records import Budget, Row
+from nst.rendezvous import Member
 from nst.results import Result
 from nst.schedules import Scale
 from nst.schema import groups
@@ -49,6 +50,7 @@ def run(
     folder: Path,
     choices: Mapping[str, str],
     stop_requested: Callable[[], str | None],
+    together: Member | None = None,
 ) -> Result:
     """Execute one run and leave its files in `folder`.
 
@@ -58,13 +60,14 @@ def run(
             another left moves to a sub-folder `previous`.
         choices: the chosen option of each config group.
         stop_requested: see `nst.trainer.Trainer`.
+        together: see `nst.api.stylize`.
 
     Raises:
         nst.errors.InputError: an option, a picture or the weights cannot be used.
         OSError: the folder cannot be written.
     """
     options = schema.validate(config)
-    stylize = _prepared(options, folder, stop_requested)
+    stylize = partial(_prepared(options, folder, stop_requested), together=together)
     # A launcher's jobs may outlive a sweep that was killed, and the same sweep be started anew.
     with hold(folder):
         remove_leftovers(folder)
@@ -73,7 +76,7 @@ def run(
                 tracking.JsonLines(folder / "losses.jsonl"),
                 tracking.ImageFolder(folder / "images"),
                 tracking.TensorBoard(folder, resolved_yaml(config), _hparams(config, choices)),
-                tracking.Progress(),
+                tracking.Progress(bar=together is None),
             ]
             for sink in sinks:
                 stack.callback(sink.close)

@@ -106,6 +106,19 @@ def needed(height: int, width: int, precision: str, tile_size: int | None = None
     return BYTES["tiled"][kind] * rows * columns + BYTES_OUTSIDE_TILES * height * width
 
 
+def at_once(device: torch.device, height: int, width: int, precision: str) -> int | None:
+    """How many whole pictures fit into one evaluation, at least 1; None where nobody knows.
+
+    Args:
+        device: where the run computes.
+        height: of each picture, px.
+        width: likewise.
+        precision: of the network.
+    """
+    room = free(device)
+    return None if room is None else max(1, int(SHARE * room / needed(height, width, precision)))
+
+
 @contextmanager
 def explained(
     device: torch.device, height: int, width: int, precision: str = "fp32"

@@ -101,6 +101,10 @@ class Objective:
         nst.errors.InputError: tiles without `joint`.
 
     A term whose weight is 0 is not computed and counts as 0.
+
+    Attributes:
+        content_target: the content picture's features by tap, in the network's precision.
+        style_target: the style picture's Gram matrices by tap.
     """
 
     def __init__(
@@ -136,8 +140,8 @@ class Objective:
         network.to(self._dtype).to(memory_format=self._layout)
         self._tile_size = tile_size
         with torch.no_grad():
-            self._content = self._content_target(content)
-            self._grams = self._style_target(style)
+            self.content_target = self._content_target(content)
+            self.style_target = self._style_target(style)
 
     def __call__(self, image: Tensor) -> Terms:
         """Evaluate the terms for an image, 1 x 3 x H x W, ImageNet-normalised; differentiable."""
@@ -145,12 +149,14 @@ class Objective:
 
     def _apart(self, image: Tensor) -> Terms:
         """A pass for each term, differentiated by autograd alone."""
-        features, textures = self._features(image), self._features(image)
+        features, textures = self.features(image), self.features(image)
         layers: dict[str, Tensor] = {}
         for tap in self.content_layers:
-            layers[f"content/{tap}"] = functional.content_loss(features[tap], self._content[tap])
+            layers[f"content/{tap}"] = functional.content_loss(
+                features[tap], self.content_target[tap]
+            )
         for tap in self.style_layers:
-            loss = functional.style_loss(textures[tap], self._grams[tap], self.gram)
+            loss = functional.style_loss(textures[tap], self.style_target[tap], self.gram)
             layers[f"style/{tap}"] = loss
         tv = functional.total_variation(image) if self.tv_weight else image.new_zeros(())
         return self._weighted(layers, tv)
@@ -168,7 +174,7 @@ class Objective:
             squares, grams = self._sums(pixels, first, self.content_layers, self.style_layers)
             layers = {f"content/{tap}": squares[tap] for tap in self.content_layers}
             for tap in self.style_layers:
-                layers[f"style/{tap}"] = F.mse_loss(grams[tap], self._grams[tap])
+                layers[f"style/{tap}"] = F.mse_loss(grams[tap], self.style_target[tap])
             variation = pixels.new_zeros(())
             if self.tv_weight:
                 variation = functional.variation_in_bands(pixels)
@@ -194,7 +200,8 @@ class Objective:
         # vector, which a channels_last gradient does not allow.
         return image.to(self._dtype, memory_format=self._layout)
 
-    def _features(self, image: Tensor) -> dict[str, Tensor]:
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """The network's features of B images, B x 3 x H x W, by tap; differentiable."""
         features: dict[str, Tensor] = self.network(self._given(image))
         return {tap: feature.to(image.dtype) for tap, feature in features.items()}
 
@@ -258,7 +265,7 @@ class Objective:
         for tap, window, core in self._cores(image, passes):
             shape = tiling.feature_shape(image.shape, tap)
             if tap in content:
-                target = self._content[tap][..., *window].to(core.dtype)
+                target = self.content_target[tap][..., *window].to(core.dtype)
                 share = F.mse_loss(core, target, reduction="sum") / prod(shape)
                 squares[tap] = squares[tap] + share if tap in squares else share
             if tap in style:
@@ -277,7 +284,7 @@ class Objective:
             content[tap] = 2 * self.content_weight * weight / prod(shape)
         for tap, weight in self.style_layers.items():
             shape = tiling.feature_shape(image.shape, tap)
-            difference = grams[tap] - self._grams[tap]
+            difference = grams[tap] - self.style_target[tap]
             scale = 4 * self.style_weight * weight / difference.numel()
             factor = difference * (scale / functional.gram_count(shape, self.gram))
             style[tap] = factor.to(self._dtype)
@@ -303,7 +310,9 @@ class Objective:
                 cores = torch.split(held[..., *window], _BAND, 2)
                 targets: Iterable[Tensor | None] = repeat(None, len(cores))
                 if tap in content:
-                    targets = torch.split(self._content[tap][..., *tile.core(depth)], _BAND, 2)
+                    targets = torch.split(
+                        self.content_target[tap][..., *tile.core(depth)], _BAND, 2
+                    )
                 for part, core, target in zip(parts, cores, targets, strict=True):
                     if tap in style:  # the transposed product comes out in the feature's layout
                         part += (core.flatten(2).mT @ style[tap]).mT.reshape(core.shape)

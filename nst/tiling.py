@@ -182,7 +182,7 @@ class Differentiated(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         """The gradient, once."""
         if not ctx.gradient:
-            raise RuntimeError("with tiles, a total can be back-propagated only once")
+            raise RuntimeError("a total whose gradient is known can be back-propagated only once")
         # Given away rather than copied: it is as large as the image.
         return ctx.gradient.pop().mul_(slope), None, None
 

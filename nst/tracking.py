@@ -183,15 +183,20 @@ class TensorBoard(Tracker):
 
 
 class Progress(Tracker):
-    """Progress bar on a terminal, and one logged estimate of the whole run's time anywhere."""
+    """Progress bar on a terminal, and one logged estimate of the whole run's time anywhere.
+
+    Args:
+        bar: whether there is a bar; of runs side by side each would write over the others'.
+    """
 
     # Evaluations to time before the estimate; the first, which warms up, is left out.
     _SAMPLE = 5
 
-    def __init__(self) -> None:
+    def __init__(self, bar: bool = True) -> None:
         from tqdm import tqdm  # not among what the library alone needs
 
         self._tqdm = tqdm
+        self._shown = bar and sys.stderr.isatty()
         self._bar: tqdm[Any] | None = None
         self._start: Start | None = None
         self._first: Row | None = None
@@ -206,7 +211,7 @@ class Progress(Tracker):
             initial=start.rows[-1].cost if start.rows else 0,
             unit="eval",
             bar_format="{l_bar}{bar}| {n:.0f}/{total} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
-            disable=not sys.stderr.isatty(),
+            disable=not self._shown,
         )
 
     def on_evaluation(self, row: Row) -> None:
