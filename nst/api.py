@@ -239,6 +239,8 @@ def stylize(
         for sink in sinks:
             sink.on_start(start)
         outcome = trainer.run()
+        # Its optimizer and objective are as large as several pictures, and the yardstick needs room.
+        del trainer
         picture = images.to_picture(outcome.image)
         if transparency:
             picture.putalpha(transparency.resize(picture.size, Image.Resampling.BILINEAR))
