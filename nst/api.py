@@ -239,7 +239,7 @@ def stylize(
         for sink in sinks:
             sink.on_start(start)
         outcome = trainer.run()
-        # Its optimizer and objective are as large as several pictures, and the yardstick needs room.
+        # Optimizer and objective are as large as several pictures; the yardstick needs the room.
         del trainer
         picture = images.to_picture(outcome.image)
         if transparency:
