@@ -141,7 +141,8 @@ def explained(
         raise OutOfMemory(
             f"out of memory: {width} x {height} px need about "
             f"{needed(height, width, precision) / 2**30:.1f} GiB on {device} as a whole; "
-            f"set memory=tiled, with tiles a smaller tile_size, or {size}"
+            f"set memory=tiled, with tiles a smaller tile_size, "
+            f"for L-BFGS a smaller optimizer.history_size, or {size}"
         ) from error
 
 

@@ -18,7 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from nst import app
 from support import TINY, Command
 
-LINE = {"step", "evaluation", "seconds", "content", "style", "tv", "total", "layers"}
+LINE = {
+    *("step", "evaluation", "seconds", "content", "style", "tv", "total", "layers"),
+    *("scale", "cost"),
+}
 
 
 def only(folder: Path) -> Path:
@@ -218,7 +221,7 @@ BAD = [
     (["seed=1.5"], "could not be converted to Integer"),
     (["+layers.style.relu9_9=1"], "unknown layer 'relu9_9'; the layers are conv1_1"),
     (["optimzer=adam"], "'optimzer' not in 'RunConf'; valid keys: alpha, budget"),
-    (["optimizer.momentum=1"], "valid keys: history_size, line_search_fn, lr"),
+    (["optimizer.momentum=1"], "valid keys: history_precision, history_size, line_search_fn, lr"),
     (["optimizer=sgd"], "Available options in 'optimizer': adam lbfgs lbfgs_torch"),
     (["resize=crop"], "expected one of [fit, stretch]"),
     (["loss.gram=abc"], "expected one of [chw, hw]"),
