@@ -119,9 +119,8 @@ class Batch:
             difference = F.mse_loss(features[tap], feature.to(pixels.dtype), reduction="none")
             content[tap] = difference.mean((1, 2, 3))
         for tap, gram in self._style.items():
-            matrix = features[tap].flatten(2)
-            count = functional.gram_count(features[tap][:1].shape, self._gram)
-            difference = F.mse_loss(matrix @ matrix.mT / count, gram, reduction="none")
+            each = functional.gram(features[tap], self._gram, features[tap][:1].shape)
+            difference = F.mse_loss(each, gram, reduction="none")
             style[tap] = difference.mean((1, 2))
         return content, style
 

@@ -14,7 +14,11 @@ from torch import Tensor
 GramNormalization = Literal["chw", "hw"]
 
 
-def gram(feature: Tensor, normalization: GramNormalization = "chw") -> Tensor:
+def gram(
+    feature: Tensor,
+    normalization: GramNormalization = "chw",
+    shape: Sequence[int] | None = None,
+) -> Tensor:
     """Gram matrix of a feature map: the correlations between its channels.
 
     G_ij = sum_p F_ip F_jp / n, over the positions p of the C x (H W) matrix F.
@@ -23,13 +27,15 @@ def gram(feature: Tensor, normalization: GramNormalization = "chw") -> Tensor:
         feature: B x C x H x W.
         normalization: what n is. `chw`: B*C*H*W, which makes G fall with the number of channels;
             `hw`: H*W, the mean over positions, as in the released code of the CVPR paper.
+        shape: whose B, C, H, W they are; None is the feature map's own. The Gram matrix of a whole
+            is the sum of its parts', each with the shape of the whole.
 
     Returns:
         B x C x C, symmetric and positive semi-definite.
     """
     # flatten() is a view for both memory layouts, so no copy of the feature is made.
     matrix = feature.flatten(2)
-    return matrix @ matrix.mT / gram_count(feature.shape, normalization)
+    return matrix @ matrix.mT / gram_count(shape or feature.shape, normalization)
 
 
 def gram_count(shape: Sequence[int], normalization: GramNormalization) -> int:

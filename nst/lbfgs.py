@@ -10,8 +10,8 @@ matrices and their use in limited memory methods* (1994), theorem 2.2:
         [ -R^-1                           0   ]
 
 for the columns s_i = x_i+1 - x_i of S and y_i = g_i+1 - g_i of Y, R the upper triangle of S^T Y, D
-its diagonal, gamma = s^T y / y^T y of the last pair. A direction takes four products of a matrix
-with a vector or two instead of the four hundred dependent small operations of the two-loop
+its diagonal, gamma = s^T y / y^T y of the last pair. A direction takes four products of a large
+matrix with a vector instead of the four hundred dependent small operations of the two-loop
 recursion, and the same numbers up to rounding come out.
 """
 
@@ -85,6 +85,7 @@ class LBFGS(Optimizer):
         settled: Tensor | None = None
         for iteration in range(1, options["max_iter"] + 1):
             if self._direction is None:
+                self._history = _History(gradient, options)
                 direction, length = -gradient, (1 / gradient.abs().sum()).clamp(max=1)
             else:
                 direction, length = self._next_direction(gradient), torch.ones_like(loss)
@@ -111,15 +112,14 @@ class LBFGS(Optimizer):
         The pairs (`old_stps`, `old_dirs`) are views of the history that the next step leaves alone.
         """
         state = super().state_dict()
-        if self._direction is not None:
-            history = self._history or _History(self._direction, self.param_groups[0])
+        if self._history is not None:
             state["state"] = {
                 0: {
                     "d": self._direction,
                     "t": self._length,
                     "prev_flat_grad": self._gradient,
                     "prev_loss": self._loss,
-                    **history.state(),
+                    **self._history.state(),
                 }
             }
         return state
@@ -140,9 +140,9 @@ class LBFGS(Optimizer):
         self._history.restore(state)
 
     def _next_direction(self, gradient: Tensor) -> Tensor:
-        assert self._direction is not None  # noqa: S101 - the first iteration has made one
-        if self._history is None:
-            self._history = _History(gradient, self.param_groups[0])
+        # The first iteration has made both.
+        assert self._history is not None  # noqa: S101
+        assert self._direction is not None  # noqa: S101
         step, change = self._direction.mul_(self._length), gradient - self._gradient
         self._history.add(step, change, gradient)
         return self._history.direction(gradient)

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 
 from nst.errors import InputError
+from nst.tiling import halos
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ Memory = Literal["auto", "full", "tiled"]
 BYTES = {"full": {"fp32": 2900, "bf16": 2300}, "tiled": {"fp32": 2300, "bf16": 1300}}
 # What a tiled picture's own tensors take per pixel: image, gradient and content features.
 BYTES_OUTSIDE_TILES = 80
-# Both sides' halo at relu5_1, px.
-HALO = 140
+# Both sides' halo at the deepest of those taps, px.
+HALO = 2 * halos(["relu5_1"])[0]
 # Sides of tiles to choose from. Larger ones gain next to nothing, smaller ones are mostly halo.
 TILE_SIZES = (1024, 768, 512, 384, 256, 192, 128, 64)
 # The share of free memory that an evaluation may take; the optimizer's vectors need the rest.

@@ -269,8 +269,7 @@ class Objective:
                 share = F.mse_loss(core, target, reduction="sum") / prod(shape)
                 squares[tap] = squares[tap] + share if tap in squares else share
             if tap in style:
-                matrix = core.flatten(2)
-                share = matrix @ matrix.mT / functional.gram_count(shape, self.gram)
+                share = functional.gram(core, self.gram, shape)
                 grams[tap] = grams[tap] + share if tap in grams else share
         return squares, grams
 

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from nst.checkpoint import snapshot
 from nst.clock import Clock
+from nst.objective import Terms
 from nst.parametrizations import Image, Parametrization
 from nst.records import Position, Recovery, Row
 from nst.schedules import Stage
@@ -36,7 +37,7 @@ class State:
         best_image: the image that the stage's best row measured; its first one if there is none.
     """
 
-    objective: Callable[[Tensor], Any]
+    objective: Callable[[Tensor], Terms]
     image: Image
     optimizer: Optimizer
     best_image: Tensor
@@ -69,9 +70,9 @@ class State:
 
     def next_stage(self) -> None:
         """Go on in the next size, with the best image and a new optimizer."""
-        image, done = self.best_image, self.at
-        self.at = replace(done, stage=done.stage + 1, stage_began=done.evaluation, best=None)
-        self._enter(_resized(image, self.stage.shape))
+        at = self.at
+        self.at = replace(at, stage=at.stage + 1, stage_began=at.evaluation, best=None)
+        self._enter(_resized(self.best_image, self.stage.shape))
 
     def full_size(self, image: Tensor) -> Tensor:
         """An image of a stage in the last stage's size."""
@@ -126,17 +127,9 @@ class State:
             before: what `between_steps` returned before the step that has just begun or been
                 broken off.
         """
-        state = {**self.tensors(), **before}
+        state = {**self._tensors(), **before}
         done = state["position"]["evaluation"]
         return {**state, "rows": [asdict(row) for row in self.rows if row.evaluation <= done]}
-
-    def tensors(self) -> dict[str, Any]:
-        """The large part of the state, as it is until the next evaluation."""
-        return {
-            "variables": [variable.detach() for variable in self.image.variables],
-            "best_image": self.best_image,
-            "optimizer": self.optimizer.state_dict(),
-        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `payload` returned."""
@@ -170,9 +163,17 @@ class State:
         """
         return self.at.evaluation - self.at.step_began != 1
 
+    def _tensors(self) -> dict[str, Any]:
+        """The large part of the state, as it is until the next evaluation."""
+        return {
+            "variables": [variable.detach() for variable in self.image.variables],
+            "best_image": self.best_image,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
     def _safe_tensors(self) -> dict[str, Any]:
         """The tensors, safe from the step that follows."""
-        tensors = self.tensors()
+        tensors = self._tensors()
         return {
             "variables": [variable.clone() for variable in tensors["variables"]],
             "best_image": tensors["best_image"],

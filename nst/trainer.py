@@ -173,7 +173,7 @@ class Trainer:
         state.optimizer.zero_grad()
         image = state.image()
         terms = state.objective(image)
-        terms.total.backward()
+        terms.total.backward()  # type: ignore[no-untyped-call]
         state.at.evaluation += 1
         state.at.cost += state.stage.cost
         gradients = [v.grad for v in state.image.variables if v.grad is not None]
@@ -195,8 +195,7 @@ class Trainer:
         )
         with state.clock.paused():
             self._record(row, gradient, image.detach())
-        loss: Tensor = terms.total
-        return loss
+        return terms.total
 
     def _record(self, row: Row, gradient: float, image: Tensor) -> None:
         state = self.state
@@ -268,7 +267,7 @@ class Trainer:
         state = self.state
         if stop.status == "ok":
             # L-BFGS's history is up to 200 images large, and nothing follows.
-            self._save({**state.between_steps(), **state.tensors(), "optimizer": None})
+            self._save({**state.between_steps(), "optimizer": None})
         elif stop.status == "interrupted":
             self._save(self._before)
         return Outcome(

@@ -34,7 +34,7 @@ def yardstick(
         tile_size: see `nst.objective.Objective`; it changes the rounding alone.
 
     Returns:
-        `content`, `style` and `balance` (see `nst.yardstick.balance`); None where a picture is too
+        `content`, `style` and `balance` (see the function); None where a picture is too
         small or the weights too short for those layers.
     """
     taps = [*GATYS_CONTENT, *GATYS_STYLE]

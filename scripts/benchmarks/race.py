@@ -17,19 +17,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import nst
 from nst import images
+from nst.inits import Canvas, Init
 from nst.objective import Objective, Precision
-from nst.optimizers import lbfgs
 from nst.parametrizations import Parametrization, fourier, pixel
-from nst.records import Budget, Row
-from nst.schedules import SINGLE, Scale, Schedule, Stage
-from nst.trainer import Trainer
+from nst.records import Row
+from nst.results import Result, Start
+from nst.schedules import SINGLE, Scale, Schedule
 from nst.vgg import VGG19
 from nst.weights import Weights, convolutions, embedded_weights
 from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
 from reference_loop import TextbookLoop
 
-SAMPLES = Path(images.__file__).parent / "samples"
+INITS: dict[str, Init] = {"content": nst.inits.content, "random": nst.inits.random}
+SAMPLES = [Path(nst.__file__).parent / "samples" / f"{name}.jpg" for name in ("content", "style")]
 PYRAMID = (Scale(0.25, 100), Scale(0.5, 60), Scale(1.0, None))
 SETTINGS: dict[str, tuple[Parametrization, Precision, Schedule]] = {
     "pixels, fp32": (pixel, "fp32", SINGLE),
@@ -51,6 +53,7 @@ class Judge:
         target: the total to be reached.
         reached: seconds and full-size evaluations of the first image that was there.
         lowest: total that was judged.
+        last: the row of the image that comes next to be judged.
     """
 
     objective: Objective
@@ -58,6 +61,9 @@ class Judge:
     reached: tuple[float, float] | None = None
     lowest: float = math.inf
     last: Row | None = None
+
+    def on_start(self, start: Start) -> None:
+        """Nothing to do."""
 
     def on_evaluation(self, row: Row) -> None:
         """Remember when."""
@@ -72,6 +78,9 @@ class Judge:
             self.lowest = min(self.lowest, self.objective(image).total.item())
         if self.lowest <= self.target:
             self.reached = self.last.seconds, self.last.cost
+
+    def on_end(self, result: Result) -> None:
+        """Nothing to do."""
 
     def arrived(self) -> str | None:
         """Ends the run."""
@@ -88,8 +97,8 @@ def measure(size: int, init: str, evaluations: int, device: torch.device) -> dic
         device: where.
     """
     weights = embedded_weights()
-    content, style = tensors(size, device)
-    start = content if init == "content" else noise(content)
+    content, style = (images.to_tensor(images.load(path), size).to(device) for path in SAMPLES)
+    start = INITS[init](Canvas(content, style, 0, load=NotImplemented))
     loop = TextbookLoop(state_dict(weights), content, style, start, "lbfgs")
     began = time.perf_counter()
     while len(loop.rows) < evaluations:
@@ -102,18 +111,21 @@ def measure(size: int, init: str, evaluations: int, device: torch.device) -> dic
     )
     print(f"{'':<28}{'seconds':>10}{'evaluations':>13}{'x textbook':>12}{'total':>10}")
     for name, (parametrization, precision, schedule) in SETTINGS.items():
-        judge = Judge(objective(weights, content, style, "fp32"), target)
-        first, _ = tensors(round(size * schedule[0].factor), device)
-        Trainer(
-            [stage(weights, size, content, precision, scale, device) for scale in schedule],
-            first if init == "content" else noise(first),
-            lbfgs,
-            Budget(evaluations=evaluations),
-            parametrization,
+        judge = Judge(float32(weights, content, style), target)
+        nst.stylize(
+            *SAMPLES,
+            size=size,
+            init=INITS[init],
+            parametrization=parametrization,
+            precision=precision,
+            schedule=schedule,
+            weights="embedded",
+            budget=nst.Budget(evaluations=evaluations),
+            device=str(device),
             sinks=[judge],
             image_every=EVERY,
             stop_requested=judge.arrived,
-        ).run()
+        )
         taken, cost = judge.reached or (None, None)
         rows.append({"name": name, "seconds": taken, "cost": cost, "total": judge.lowest})
     for row in rows:
@@ -131,48 +143,15 @@ def line(row: dict[str, Any], textbook: float) -> str:
     )
 
 
-def stage(
-    weights: Weights,
-    size: int,
-    content: Tensor,
-    precision: Precision,
-    scale: Scale,
-    device: torch.device,
-) -> Stage:
-    """One size of a schedule, of the sample pictures."""
-    pictures = tensors(round(size * scale.factor), device)
-    height, width = pictures[0].shape[2:]
-    return Stage(
-        lambda: objective(weights, *pictures, precision),
-        (height, width),
-        scale.factor,
-        scale.evaluations,
-        height * width / math.prod(content.shape[2:]),
-    )
-
-
-def objective(weights: Weights, content: Tensor, style: Tensor, precision: Precision) -> Objective:
-    """The objective of both loops."""
+def float32(weights: Weights, content: Tensor, style: Tensor) -> Objective:
+    """The objective of both loops, to judge by."""
     return Objective(
         VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(content.device),
         content,
         style,
         content_layers=GATYS_CONTENT,
         style_layers=GATYS_STYLE,
-        precision=precision,
     )
-
-
-def tensors(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The sample pictures."""
-    names = "content.jpg", "style.jpg"
-    content, style = (images.to_tensor(images.load(SAMPLES / n), size).to(device) for n in names)
-    return content, style
-
-
-def noise(like: Tensor) -> Tensor:
-    """White noise in an image's size."""
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device)
 
 
 def state_dict(weights: Weights) -> dict[str, Tensor]:

@@ -205,12 +205,12 @@ def summarise(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """For each name the columns of the table."""
     summary: dict[str, dict[str, float]] = {}
     for name, own in seconds.items():
+        summary[name] = {"evaluations/s": 1 / median(own), "seconds": median(own)}
+        if name in (TORCH_LBFGS, NST_LBFGS):
+            continue  # no evaluation, to be compared with each other alone
         plus = PLUS if name.endswith(PLUS) else ""
         columns = {"x reference": REFERENCE + plus, "x textbook": TEXTBOOK + plus}
         columns["x floor"] = FLOOR + (HALF if HALF in name else "")
-        if name in (TORCH_LBFGS, NST_LBFGS):
-            columns = {}
-        summary[name] = {"evaluations/s": 1 / median(own), "seconds": median(own)}
         for column, other in columns.items():
             ratios = (a / b for a, b in zip(seconds[other], own, strict=True))
             summary[name][column] = median(ratios)
