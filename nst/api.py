@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nst import identity, images, inits, inputs, optimizers, parametrizations, schedules
 from nst.devices import deterministic as deterministic_algorithms
-from nst.devices import device_name, resolve_device, tf32
+from nst.devices import device_name, memory_kept, resolve_device, tf32
 from nst.errors import InputError
 from nst.functional import GramNormalization
 from nst.guard import Guard
@@ -142,6 +142,7 @@ def stylize(
     shape = pictures.shape(size)
     with ExitStack() as settings:
         settings.enter_context(deterministic_algorithms(deterministic))
+        settings.enter_context(memory_kept(where))
         settings.enter_context(tf32(precision == "tf32"))
         settings.enter_context(explained(where, *shape, precision))
         tile_size = choose(memory, tile_size, where, *shape, precision, joint=joint)

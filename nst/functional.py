@@ -11,6 +11,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst.products import over_positions
+
 GramNormalization = Literal["chw", "hw"]
 
 
@@ -33,9 +35,7 @@ def gram(
     Returns:
         B x C x C, symmetric and positive semi-definite.
     """
-    # flatten() is a view for both memory layouts, so no copy of the feature is made.
-    matrix = feature.flatten(2)
-    return matrix @ matrix.mT / gram_count(shape or feature.shape, normalization)
+    return over_positions(feature) / gram_count(shape or feature.shape, normalization)
 
 
 def gram_count(shape: Sequence[int], normalization: GramNormalization) -> int:

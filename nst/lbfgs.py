@@ -15,6 +15,7 @@ matrix with a vector instead of the four hundred dependent small operations of t
 recursion, and the same numbers up to rounding come out.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,9 @@ class LBFGS(Optimizer):
         tolerance_change: the step ends where variables or loss change less.
         history_dtype: in what the pairs are kept; None is the variables' own type. `bfloat16`
             halves the history's memory.
+        max_step_rms: no iteration moves the variables by more than this, as a root mean square
+            over them. None, as in torch, takes every step at its full length, and the first ones,
+            when the curvature is hardly known, may leap far away.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class LBFGS(Optimizer):
         tolerance_grad: float = 1e-7,
         tolerance_change: float = 1e-9,
         history_dtype: torch.dtype | None = None,
+        max_step_rms: float | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -61,6 +66,7 @@ class LBFGS(Optimizer):
             "tolerance_grad": tolerance_grad,
             "tolerance_change": tolerance_change,
             "history_dtype": history_dtype,
+            "max_step_rms": max_step_rms,
         }
         super().__init__(params, defaults)
         self._variables: list[Tensor] = self.param_groups[0]["params"]
@@ -92,6 +98,9 @@ class LBFGS(Optimizer):
             flat = gradient.abs().max() <= options["tolerance_grad"]
             uphill = gradient @ direction > -options["tolerance_change"]
             length = torch.where(flat | uphill, 0.0, length * options["lr"]).to(loss)
+            if options["max_step_rms"] is not None:
+                moved = length * direction.norm() / math.sqrt(direction.numel())
+                length = length * (options["max_step_rms"] / moved).clamp(max=1)
             self._move(direction, length)
             self._direction, self._length = direction, length
             self._gradient, self._loss = gradient, loss

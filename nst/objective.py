@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst import functional, tiling
+from nst import functional, products, tiling
 from nst.errors import InputError
 from nst.tiling import Tile, Window
 from nst.vgg import VGG19
@@ -313,8 +313,8 @@ class Objective:
                         self.content_target[tap][..., *tile.core(depth)], _BAND, 2
                     )
                 for part, core, target in zip(parts, cores, targets, strict=True):
-                    if tap in style:  # the transposed product comes out in the feature's layout
-                        part += (core.flatten(2).mT @ style[tap]).mT.reshape(core.shape)
+                    if tap in style:
+                        part += products.over_channels(style[tap], core)
                     if target is not None:
                         part.add_(core - target, alpha=content[tap])
                 return gradient

@@ -50,6 +50,7 @@ def lbfgs(
     tolerance_grad: float = 1e-7,
     tolerance_change: float = 1e-9,
     history_precision: Literal["fp32", "bf16"] = "fp32",
+    max_step_rms: float | None = 0.1,
 ) -> Optimizer:
     """Limited-memory BFGS in matrix form, see `nst.lbfgs`; with a line search it is torch's.
 
@@ -66,6 +67,9 @@ def lbfgs(
         tolerance_change: the step ends where image or loss change less.
         history_precision: `fp32` keeps past steps in the image's own type, `bf16` in half of the
             memory; not with a line search.
+        max_step_rms: longest step of an iteration, as a root mean square over the variables, in
+            ImageNet-normalised units; it keeps the first steps from leaping away. None leaves them
+            as they come. A line search bounds steps by itself.
 
     Raises:
         InputError: a line search together with a history in bf16.
@@ -73,7 +77,7 @@ def lbfgs(
     if line_search_fn is None:
         dtype = torch.bfloat16 if history_precision == "bf16" else None
         tolerances = tolerance_grad, tolerance_change
-        return LBFGS(params, lr, max_iter, history_size, *tolerances, history_dtype=dtype)
+        return LBFGS(params, lr, max_iter, history_size, *tolerances, dtype, max_step_rms)
     return lbfgs_torch(
         params,
         lr=lr,
@@ -96,14 +100,17 @@ def lbfgs_torch(
     tolerance_grad: float = 1e-7,
     tolerance_change: float = 1e-9,
     history_precision: Literal["fp32"] = "fp32",
+    max_step_rms: None = None,
 ) -> Optimizer:
     """`torch.optim.LBFGS`, whose two-loop recursion sums in the order that plain programs have.
 
     The parameters are those of `lbfgs`.
 
     Raises:
-        InputError: a history in bf16, which torch has not.
+        InputError: a history in bf16 or a bound on steps, which torch has not.
     """
+    if max_step_rms is not None:
+        raise InputError("optimizer.max_step_rms needs optimizer=lbfgs; torch's has no such bound")
     if history_precision != "fp32":
         raise InputError(
             "optimizer.history_precision=bf16 needs optimizer=lbfgs and line_search_fn=null"

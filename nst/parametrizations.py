@@ -36,23 +36,25 @@ def pixel(image: Tensor) -> Image:
     return _Pixels(image)
 
 
-def fourier(image: Tensor, *, power: float = 0.5) -> Image:
-    """The image's Fourier coefficients, each in units of what natural images have there.
+def fourier(image: Tensor, *, power: float = 0.5, wavelength: float | None = 16.0) -> Image:
+    """The image's Fourier coefficients, those of short waves in smaller units.
 
-        image = irfft2(variables * scale, norm="ortho"),   scale(f) = c / max(f, 1)**power
+        image = irfft2(variables * scale, norm="ortho")
+        scale(f) = c / max(f, 1 / wavelength)**power
 
-    with f in cycles per longer side and c such that the mean square of the scale is 1, which keeps
-    step sizes what they are for pixels. With pixels an optimizer has to move thousands of them
-    together to change a sky; here that is one variable, with a gradient and a curvature of its own.
+    with f in cycles per px and c such that the mean square of the scale is 1, which keeps step
+    sizes what they are for pixels. With pixels an optimizer has to move many of them together to
+    change a stroke; here that is a few variables, with gradients and curvatures of their own.
     (Mordvintsev et al., *Differentiable Image Parameterizations*, Distill 2018, for visualisation.)
 
     Args:
         image: where to start.
         power: 0 leaves the coefficients unscaled, 1 follows natural images. The larger it is, the
-            freer are the large forms and colours: high powers repaint a picture, low ones keep it,
-            and at 1 L-BFGS without a line search may leap away in its first steps.
+            freer are long waves.
+        wavelength: px; longer waves are no freer than this one. None frees them up to the picture's
+            longer side: large forms and colours move, and with high powers a picture is repainted.
     """
-    return _Fourier(image, power)
+    return _Fourier(image, power, wavelength)
 
 
 class _Pixels:
@@ -69,12 +71,12 @@ class _Pixels:
 
 
 class _Fourier:
-    def __init__(self, image: Tensor, power: float) -> None:
+    def __init__(self, image: Tensor, power: float, wavelength: float | None) -> None:
         self._size = height, width = image.shape[2], image.shape[3]
-        longest = max(height, width)
-        rows = torch.fft.fftfreq(height, device=image.device)[:, None] * longest
-        columns = torch.fft.rfftfreq(width, device=image.device)[None] * longest
-        scale = torch.hypot(rows, columns).clamp(min=1) ** -power
+        rows = torch.fft.fftfreq(height, device=image.device)[:, None]
+        columns = torch.fft.rfftfreq(width, device=image.device)[None]
+        longest = wavelength or max(height, width)
+        scale = torch.hypot(rows, columns).clamp(min=1 / longest) ** -power
         self._scale = (scale / scale.square().mean().sqrt()).to(image.dtype)
         self.variables = [self._encoded(image).requires_grad_(True)]
 

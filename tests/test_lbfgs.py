@@ -1,6 +1,7 @@
 """L-BFGS in matrix form against torch's two-loop recursion."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -122,6 +123,29 @@ def test_state_before_a_step_survives_it(history_size: int) -> None:
     other.load_state_dict(state)
     other.step(closure(again, other))
     assert torch.equal(again, x)
+
+
+def test_steps_are_no_longer_than_their_bound() -> None:
+    bound = 0.05
+    points: list[Tensor] = []
+    x = torch.linspace(-1, 2, 30, dtype=torch.float64).requires_grad_()
+    optimizer = LBFGS([x], max_iter=30, max_step_rms=bound)
+
+    def closure() -> Tensor:
+        points.append(x.detach().clone())
+        optimizer.zero_grad()
+        loss = rosenbrock(x)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    moves = [(b - a).square().mean().sqrt().item() for a, b in pairwise(points)]
+    assert max(moves) == pytest.approx(bound, rel=1e-9)
+    assert min(moves) < 0.5 * bound  # shorter ones are left as they are
+
+
+def test_bound_that_no_step_reaches_changes_nothing() -> None:
+    assert losses(LBFGS, 2, max_step_rms=1e3) == losses(LBFGS, 2)
 
 
 def test_history_in_bfloat16_finds_the_same_minimum() -> None:

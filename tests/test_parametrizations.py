@@ -13,7 +13,7 @@ from support import checker_picture, xor_picture
 KINDS = {
     "pixel": parametrizations.pixel,
     "fourier": parametrizations.fourier,
-    "fourier_half": partial(parametrizations.fourier, power=0.5),
+    "fourier_unlimited": partial(parametrizations.fourier, power=1.0, wavelength=None),
 }
 
 
@@ -53,17 +53,37 @@ def test_gradient_of_fourier(size: tuple[int, int]) -> None:
     assert torch.autograd.gradcheck(image, made.variables[0])
 
 
-@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 1.5])
-def test_variables_at_high_frequencies_move_the_image_less(power: float) -> None:
-    """Along one axis of a square: a wave of f cycles has 1 / f**power of the first's height."""
-    heights = {}
-    for cycles in (1, 2, 8):
-        made = parametrizations.fourier(torch.zeros(1, 3, 32, 32, dtype=torch.float64), power=power)
+def heights(side: int, **options: float | None) -> dict[int, float]:
+    """Of the waves along one axis of a square that a variable of 1 makes, by cycles."""
+    found = {}
+    for cycles in (1, 2, 4, 8):
+        black = torch.zeros(1, 3, side, side, dtype=torch.float64)
+        made = parametrizations.fourier(black, **options)
         with torch.no_grad():
             made.variables[0][0, 0, 0, cycles, 0] = 1.0
-            heights[cycles] = made()[0, 0].max().item()
-    assert heights[2] / heights[1] == pytest.approx(2**-power)
-    assert heights[8] / heights[1] == pytest.approx(8**-power)
+            found[cycles] = made()[0, 0].max().item()
+    return found
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 1.5])
+def test_variables_at_high_frequencies_move_the_image_less(power: float) -> None:
+    """A wave of f cycles has 1 / f**power of the first's height."""
+    found = heights(32, power=power, wavelength=None)
+    assert found[2] / found[1] == pytest.approx(2**-power)
+    assert found[8] / found[1] == pytest.approx(8**-power)
+
+
+def test_waves_beyond_the_wavelength_are_all_as_free() -> None:
+    found = heights(32, power=1.0, wavelength=8)  # so 4 cycles
+    assert found[1] == pytest.approx(found[4])
+    assert found[8] / found[4] == pytest.approx(0.5)
+
+
+def test_wavelength_is_in_pixels_whatever_the_size() -> None:
+    small, large = (heights(side, power=1.0, wavelength=16) for side in (32, 64))
+    # 32 px / 4 cycles = 64 px / 8 cycles, and a wave in twice as many rows and columns is half as
+    # high.
+    assert small[4] / small[2] == pytest.approx(large[8] / large[4])
 
 
 def test_network_in_bfloat16_gives_nearly_the_same_losses() -> None:

@@ -115,6 +115,7 @@ class LbfgsConf:
     max_iter: int = MISSING
     history_size: int = MISSING
     history_precision: HistoryPrecision = MISSING
+    max_step_rms: float | None = MISSING
     line_search_fn: LineSearch | None = MISSING
     tolerance_grad: float = MISSING
     tolerance_change: float = MISSING
@@ -125,6 +126,8 @@ class LbfgsConf:
         above("optimizer.lr", self.lr, 0)
         at_least("optimizer.max_iter", self.max_iter, 1)
         at_least("optimizer.history_size", self.history_size, 1)
+        if self.max_step_rms is not None:
+            above("optimizer.max_step_rms", self.max_step_rms, 0)
         at_least("optimizer.tolerance_grad", self.tolerance_grad, 0)
         at_least("optimizer.tolerance_change", self.tolerance_change, 0)
 
@@ -179,11 +182,14 @@ class FourierConf:
     """`parametrization=fourier`."""
 
     power: float = MISSING
+    wavelength: float | None = MISSING
     _target_: str = "nst.parametrizations.fourier"
     _partial_: bool = True
 
     def __post_init__(self) -> None:
         at_least("parametrization.power", self.power, 0)
+        if self.wavelength is not None:
+            at_least("parametrization.wavelength", self.wavelength, 2)
 
 
 @dataclass
