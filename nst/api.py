@@ -142,7 +142,6 @@ def stylize(
     shape = pictures.shape(size)
     with ExitStack() as settings:
         settings.enter_context(deterministic_algorithms(deterministic))
-        settings.enter_context(memory_kept(where))
         settings.enter_context(tf32(precision == "tf32"))
         settings.enter_context(explained(where, *shape, precision))
         tile_size = choose(memory, tile_size, where, *shape, precision, joint=joint)
@@ -239,9 +238,14 @@ def stylize(
         )
         for sink in sinks:
             sink.on_start(start)
-        outcome = trainer.run()
+        with memory_kept(where):
+            outcome = trainer.run()
         # Optimizer and objective are as large as several pictures; the yardstick needs the room.
         del trainer
+        with memory_kept(where):
+            measured = yardstick(
+                found, pooling, content_image, style_image, outcome.image, tile_size
+            )
         picture = images.to_picture(outcome.image)
         if transparency:
             picture.putalpha(transparency.resize(picture.size, Image.Resampling.BILINEAR))
@@ -256,9 +260,7 @@ def stylize(
             error=outcome.error,
             steps=outcome.steps,
             seconds=outcome.seconds,
-            yardstick=yardstick(
-                found, pooling, content_image, style_image, outcome.image, tile_size
-            ),
+            yardstick=measured,
             start=start,
         )
         for sink in sinks:

@@ -52,7 +52,9 @@ def yardstick(
         tile_size=tile_size,
     )
     terms = objective(image)
-    resized = F.interpolate(style, content.shape[2:], mode="bilinear", antialias=True)
+    resized = style
+    if style.shape != content.shape:
+        resized = F.interpolate(style, content.shape[2:], mode="bilinear", antialias=True)
     return {
         "content": terms.content.item(),
         "style": terms.style.item(),

@@ -62,7 +62,7 @@ def noisy(lr: float, guard: Guard) -> nst.Result:
         size=32,
         weights="random",
         init=nst.inits.random,
-        optimizer=partial(nst.lbfgs, lr=lr),
+        optimizer=partial(nst.lbfgs, lr=lr, max_step_rms=None),
         budget=nst.Budget(evaluations=60),
         guard=guard,
     )
