@@ -18,7 +18,7 @@ from nst.functional import GramNormalization
 from nst.guard import Guard
 from nst.images import Alpha, Picture, Resize
 from nst.inits import Canvas, Init
-from nst.memory import Memory, choose, explained
+from nst.memory import Memory, choose, explained, largest_piece
 from nst.objective import Objective, Precision, Terms
 from nst.optimizers import OptimizerFactory
 from nst.parametrizations import Parametrization
@@ -238,11 +238,12 @@ def stylize(
         )
         for sink in sinks:
             sink.on_start(start)
-        with memory_kept(where):
+        piece = largest_piece(*shape, tile_size)
+        with memory_kept(where, piece):
             outcome = trainer.run()
         # Optimizer and objective are as large as several pictures; the yardstick needs the room.
         del trainer
-        with memory_kept(where):
+        with memory_kept(where, piece):
             measured = yardstick(
                 found, pooling, content_image, style_image, outcome.image, tile_size
             )

@@ -48,20 +48,25 @@ def device_name(device: torch.device) -> str:
 
 
 @contextmanager
-def memory_kept(device: torch.device) -> Iterator[None]:
+def memory_kept(device: torch.device, largest: int) -> Iterator[None]:
     """On a CPU, keep the memory of freed tensors for the next ones.
 
     What was freed before is given back at the beginning, the rest at the end. glibc alone returns
     every large piece to the system at once, which has to find and clear its pages again for the
     next evaluation: a third of its time at 512 px. Other C libraries are left as they are.
+
+    Args:
+        device: elsewhere than on a CPU nothing is done.
+        largest: bytes; larger pieces are given back at once. They are few beside a tile's features,
+            and where each goes where it just fits, large gaps remain.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if device.type != "cpu" or libc is None or not hasattr(libc, "mallopt"):
         yield
         return
     libc.malloc_trim(0)
-    for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-        libc.mallopt(parameter, _INT_MAX)
+    libc.mallopt(_M_MMAP_THRESHOLD, min(largest, _INT_MAX))
+    libc.mallopt(_M_TRIM_THRESHOLD, _INT_MAX)
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ import torch
 
 from nst.errors import InputError
 from nst.tiling import halos
+from nst.weights import BLOCKS
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,18 @@ def needed(height: int, width: int, precision: str, tile_size: int | None = None
         return whole
     rows, columns = (min(side, tile_size + HALO) for side in (height, width))
     return BYTES["tiled"][kind] * rows * columns + BYTES_OUTSIDE_TILES * height * width
+
+
+def largest_piece(height: int, width: int, tile_size: int | None) -> int:
+    """Bytes of the largest tensor of an evaluation: the first features of a tile, in float32.
+
+    Args:
+        height: of the picture, px.
+        width: likewise.
+        tile_size: see `nst.objective.Objective`.
+    """
+    rows, columns = (min(side, (tile_size or side) + HALO) for side in (height, width))
+    return BLOCKS[0][0] * 4 * rows * columns
 
 
 def at_once(device: torch.device, height: int, width: int, precision: str) -> int | None:

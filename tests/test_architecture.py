@@ -37,7 +37,7 @@ ALLOWED = {
     "guard": {"records"},
     "results": {"records", "vgg"},
     "devices": set(),
-    "memory": {"tiling"},
+    "memory": {"tiling", "weights"},
     "trainer": {"checkpoint", "guard", "parametrizations", "records", "schedules", "state"},
     "yardstick": {"objective", "vgg", "weights"},
     "api": {

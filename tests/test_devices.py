@@ -24,9 +24,9 @@ def resident():
 
 page = resource.getpagesize()
 found = {"plain": faults(), "before": resident()}
-with memory_kept(torch.device("meta")):
+with memory_kept(torch.device("meta"), 1 << 30):
     found |= {"elsewhere": faults()}
-with memory_kept(torch.device("cpu")):
+with memory_kept(torch.device("cpu"), 1 << 30):
     found |= {"kept": faults(), "during": resident()}
 found |= {"after": resident()}
 print(json.dumps(found))

@@ -44,6 +44,7 @@ from torch.optim import Optimizer
 
 from nst.devices import memory_kept
 from nst.lbfgs import LBFGS
+from nst.memory import largest_piece
 from nst.objective import Objective
 from nst.optimizers import adam
 from nst.records import Budget
@@ -81,7 +82,7 @@ def measure(size: int, repeats: int, device: torch.device) -> dict[str, Any]:
         device: where.
     """
     evaluates = contenders(random_weights(0), size, device)
-    seconds = take_turns(evaluates, repeats, device)
+    seconds = take_turns(evaluates, repeats, device, largest_piece(size, size, None))
     for name, iteration in WITH_LBFGS.items():
         pairs = zip(seconds[name], seconds[iteration], strict=True)
         seconds[name + PLUS] = [a + b for a, b in pairs]
@@ -188,13 +189,16 @@ def repeated(evaluate: Callable[[], object]) -> Evaluate:
 
 
 def take_turns(
-    evaluates: dict[str, Evaluate], repeats: int, device: torch.device
+    evaluates: dict[str, Evaluate], repeats: int, device: torch.device, piece: int
 ) -> dict[str, list[float]]:
-    """Seconds per evaluation: for each name one figure per repeat."""
+    """Seconds per evaluation: for each name one figure per repeat.
+
+    `piece` is for nst's memory setting.
+    """
 
     def timed(name: str, count: int) -> float:
         evaluate = evaluates[name]
-        with nullcontext() if name in OTHERS else memory_kept(device):
+        with nullcontext() if name in OTHERS else memory_kept(device, piece):
             evaluate(1)
             synchronize(device)
             start = time.perf_counter()
