@@ -272,7 +272,8 @@ def test_no_cuda(command: Callable[..., tuple[int, str]]) -> None:
 def test_run_whose_loss_explodes_fails_and_keeps_its_best_picture(
     command: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
-    code, errors = command(*TINY, "optimizer.lr=1e30", "budget.evaluations=50", "init=random")
+    leap = "optimizer.lr=1e30", "optimizer.max_step_rms=null"
+    code, errors = command(*TINY, *leap, "budget.evaluations=50", "init=random")
     assert code == app.FAILED
     assert "not finite" in errors
     folder = only(tmp_path / "outputs" / "single")
