@@ -104,8 +104,8 @@ def needed(height: int, width: int, precision: str, tile_size: int | None = None
     whole = BYTES["full"][kind] * height * width
     if tile_size is None or max(height, width) <= tile_size:
         return whole
-    rows, columns = (min(side, tile_size + HALO) for side in (height, width))
-    return BYTES["tiled"][kind] * rows * columns + BYTES_OUTSIDE_TILES * height * width
+    tile = _tile(height, width, tile_size)
+    return BYTES["tiled"][kind] * tile + BYTES_OUTSIDE_TILES * height * width
 
 
 def largest_piece(height: int, width: int, tile_size: int | None) -> int:
@@ -116,8 +116,8 @@ def largest_piece(height: int, width: int, tile_size: int | None) -> int:
         width: likewise.
         tile_size: see `nst.objective.Objective`.
     """
-    rows, columns = (min(side, (tile_size or side) + HALO) for side in (height, width))
-    return BLOCKS[0][0] * 4 * rows * columns
+    tile = height * width if tile_size is None else _tile(height, width, tile_size)
+    return BLOCKS[0][0] * 4 * tile
 
 
 def at_once(device: torch.device, height: int, width: int, precision: str) -> int | None:
@@ -184,6 +184,11 @@ def free(device: torch.device) -> int | None:
         return None
     bounds = [_available(), *_control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))]
     return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _tile(height: int, width: int, tile_size: int) -> int:
+    """Pixels of a tile with its halo."""
+    return min(height, tile_size + HALO) * min(width, tile_size + HALO)
 
 
 def _available() -> int | None:

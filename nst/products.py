@@ -33,7 +33,7 @@ def over_channels(matrix: Tensor, feature: Tensor) -> Tensor:
     """M F.
 
     Args:
-        matrix: M, 1 x C x C, any.
+        matrix: M, 1 x C x C.
         feature: 1 x C x H x W.
 
     Returns:

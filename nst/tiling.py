@@ -158,9 +158,9 @@ def features(
     left = set(taps)
     for name, layer in network.layers.items():
         pixels = layer(pixels)
-        if name.startswith("pool") and any(tile.cut(level(name))):
+        if name.startswith("pool") and any(cut := tile.cut(level(name))):
             # A negative padding: unlike slicing it keeps the gradient's memory layout.
-            pixels = F.pad(pixels, tile.cut(level(name)))
+            pixels = F.pad(pixels, cut)
         if name in left:
             left.remove(name)
             yield name, pixels

@@ -34,8 +34,8 @@ def yardstick(
         tile_size: see `nst.objective.Objective`; it changes the rounding alone.
 
     Returns:
-        `content`, `style` and `balance` (see the function); None where a picture is too
-        small or the weights too short for those layers.
+        `content`, `style` and `balance` (see the function); None where a picture is too small or
+        the weights too short for those layers.
     """
     taps = [*GATYS_CONTENT, *GATYS_STYLE]
     deep_enough = all(tap.replace("relu", "conv") + ".weight" in weights.tensors for tap in taps)

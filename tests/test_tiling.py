@@ -242,7 +242,7 @@ def test_variation_in_bands(size: tuple[int, int]) -> None:
 @given(
     height=st.integers(16, 200),
     width=st.integers(16, 200),
-    tile_size=st.integers(8, 250),
+    tile_size=st.integers(1, 250),
     tap=st.sampled_from(tap_names()),
 )
 def test_each_position_of_each_map_lies_in_one_core(

@@ -70,10 +70,8 @@ class RunConf:
     checkpoint: CheckpointConf = MISSING
 
     def __post_init__(self) -> None:
-        if self.size is not None:
-            at_least("size", self.size, 1)
-        if self.tile_size is not None:
-            at_least("tile_size", self.tile_size, 64)
+        at_least("size", self.size, 1)
+        at_least("tile_size", self.tile_size, 64)
         at_least("seed", self.seed, 0)
 
 

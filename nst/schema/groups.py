@@ -126,8 +126,7 @@ class LbfgsConf:
         above("optimizer.lr", self.lr, 0)
         at_least("optimizer.max_iter", self.max_iter, 1)
         at_least("optimizer.history_size", self.history_size, 1)
-        if self.max_step_rms is not None:
-            above("optimizer.max_step_rms", self.max_step_rms, 0)
+        above("optimizer.max_step_rms", self.max_step_rms, 0)
         at_least("optimizer.tolerance_grad", self.tolerance_grad, 0)
         at_least("optimizer.tolerance_change", self.tolerance_change, 0)
 
@@ -188,8 +187,7 @@ class FourierConf:
 
     def __post_init__(self) -> None:
         at_least("parametrization.power", self.power, 0)
-        if self.wavelength is not None:
-            at_least("parametrization.wavelength", self.wavelength, 2)
+        at_least("parametrization.wavelength", self.wavelength, 2)
 
 
 @dataclass
@@ -273,8 +271,7 @@ class OutputConf:
     format: Format = MISSING
 
     def __post_init__(self) -> None:
-        if self.image_every is not None:
-            at_least("output.image_every", self.image_every, 1)
+        at_least("output.image_every", self.image_every, 1)
 
 
 @dataclass

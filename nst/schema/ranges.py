@@ -5,21 +5,21 @@ import math
 from nst.errors import InputError
 
 
-def above(key: str, value: float, bound: float) -> None:
-    """Check that an option is finite and greater than a bound.
+def above(key: str, value: float | None, bound: float) -> None:
+    """Check that an option, where it is set, is finite and greater than a bound.
 
     Raises:
         InputError: it is not.
     """
-    if not value > bound or math.isinf(value):
+    if value is not None and (not value > bound or math.isinf(value)):
         raise InputError(f"{key} must be greater than {bound}, not {value}")
 
 
-def at_least(key: str, value: float, bound: float) -> None:
-    """Check that an option is finite and not less than a bound.
+def at_least(key: str, value: float | None, bound: float) -> None:
+    """Check that an option, where it is set, is finite and not less than a bound.
 
     Raises:
         InputError: it is not.
     """
-    if not value >= bound or math.isinf(value):
+    if value is not None and (not value >= bound or math.isinf(value)):
         raise InputError(f"{key} must be at least {bound}, not {value}")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 import nst
+from benchmarks import common
 from nst import images
 from nst.inits import Canvas, Init
 from nst.objective import Objective, Precision
@@ -24,9 +25,7 @@ from nst.parametrizations import Parametrization, fourier, pixel
 from nst.records import Row
 from nst.results import Result, Start
 from nst.schedules import SINGLE, Scale, Schedule
-from nst.vgg import VGG19
-from nst.weights import Weights, convolutions, embedded_weights
-from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
+from nst.weights import embedded_weights
 from reference_loop import TextbookLoop
 
 INITS: dict[str, Init] = {"content": nst.inits.content, "random": nst.inits.random}
@@ -96,7 +95,7 @@ def measure(size: int, init: str, evaluations: int, device: torch.device) -> dic
     weights = embedded_weights()
     content, style = (images.to_tensor(images.load(path), size).to(device) for path in SAMPLES)
     start = INITS[init](Canvas(content, style, 0, load=NotImplemented))
-    loop = TextbookLoop(state_dict(weights), content, style, start, "lbfgs")
+    loop = TextbookLoop(common.state_dict(weights), content, style, start, "lbfgs")
     began = time.perf_counter()
     while len(loop.rows) < evaluations:
         loop.step()
@@ -108,7 +107,7 @@ def measure(size: int, init: str, evaluations: int, device: torch.device) -> dic
     )
     print(f"{'':<28}{'seconds':>10}{'evaluations':>13}{'x textbook':>12}{'total':>10}")
     for name, (parametrization, precision, schedule) in SETTINGS.items():
-        judge = Judge(float32(weights, content, style), target)
+        judge = Judge(common.objective(weights, content, style), target)
         nst.stylize(
             *SAMPLES,
             size=size,
@@ -138,25 +137,3 @@ def line(row: dict[str, Any], textbook: float) -> str:
         f"{row['name']:<28}{row['seconds']:>10.1f}{row['cost']:>13.1f}"
         f"{textbook / row['seconds']:>12.2f}{row['total']:>10.4g}"
     )
-
-
-def float32(weights: Weights, content: Tensor, style: Tensor) -> Objective:
-    """The objective of both loops, to judge by."""
-    return Objective(
-        VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(content.device),
-        content,
-        style,
-        content_layers=GATYS_CONTENT,
-        style_layers=GATYS_STYLE,
-    )
-
-
-def state_dict(weights: Weights) -> dict[str, Tensor]:
-    """The weights under torchvision's names, with zeros for layers behind the deepest tap."""
-    state = {}
-    for name, index, inputs, outputs in convolutions():
-        shapes = {"weight": (outputs, inputs, 3, 3), "bias": (outputs,)}
-        for kind, shape in shapes.items():
-            own = weights.tensors.get(f"{name}.{kind}")
-            state[f"features.{index}.{kind}"] = torch.zeros(shape) if own is None else own.float()
-    return state

@@ -24,9 +24,9 @@ for the time). In the first evaluation, which is not timed, the three loops must
 over as many evaluations as last about 2 s, so that a slow spell of the machine meets all of them
 alike. One more, untimed, comes before each. nst and the convolutions run in the memory setting that
 nst makes (`nst.devices.memory_kept`), the two loops in that of a program of their own. The table
-shows medians over the repeats, of the seconds and of the ratios taken within each
-repeat (so they need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. On
-a GPU the clock is read only after the device has finished.
+shows medians over the repeats, of the seconds and of the ratios taken within each repeat (so they
+need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. On a GPU the clock
+is read only after the device has finished.
 """
 
 import math
@@ -42,6 +42,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from benchmarks import common
 from nst.devices import memory_kept
 from nst.lbfgs import LBFGS
 from nst.memory import largest_piece
@@ -50,9 +51,7 @@ from nst.optimizers import adam
 from nst.records import Budget
 from nst.schedules import Stage
 from nst.trainer import Trainer
-from nst.vgg import VGG19
-from nst.weights import Weights, convolutions, random_weights
-from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
+from nst.weights import Weights, random_weights
 from reference_loop import ReferenceLoop, TextbookLoop
 
 # Does so many evaluations.
@@ -101,23 +100,12 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
     content, style, image = (
         torch.randn(1, 3, size, size, generator=generator).to(device) for _ in range(3)
     )
-    state = {
-        f"features.{index}.{kind}": weights.tensors[f"{name}.{kind}"]
-        for name, index, *_ in convolutions()
-        for kind in ("weight", "bias")
-    }
+    state = common.state_dict(weights)
     reference = ReferenceLoop(state, content, style, image)
     textbook = TextbookLoop(state, content, style, image)
     objectives = {}
     for suffix, precision in ("", "fp32"), (HALF, "bf16"):
-        objectives[suffix] = Objective(
-            VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(device),
-            content,
-            style,
-            content_layers=GATYS_CONTENT,
-            style_layers=GATYS_STYLE,
-            precision=precision,
-        )
+        objectives[suffix] = common.objective(weights, content, style, precision)
 
     def nst(objective: Objective, count: int) -> float:
         stages = [Stage(lambda: objective, (size, size))]

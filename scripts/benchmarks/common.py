@@ -1,0 +1,34 @@
+"""One objective for all contenders: nst's form of it, and the weights for the plain loops."""
+
+import torch
+from torch import Tensor
+
+from nst.objective import Objective, Precision
+from nst.vgg import VGG19
+from nst.weights import Weights, convolutions
+from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
+
+
+def objective(
+    weights: Weights, content: Tensor, style: Tensor, precision: Precision = "fp32"
+) -> Objective:
+    """What `reference_loop` minimises, on the pictures' device."""
+    return Objective(
+        VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(content.device),
+        content,
+        style,
+        content_layers=GATYS_CONTENT,
+        style_layers=GATYS_STYLE,
+        precision=precision,
+    )
+
+
+def state_dict(weights: Weights) -> dict[str, Tensor]:
+    """The weights under torchvision's names, with zeros for layers behind the deepest tap."""
+    state = {}
+    for name, index, inputs, outputs in convolutions():
+        shapes = {"weight": (outputs, inputs, 3, 3), "bias": (outputs,)}
+        for kind, shape in shapes.items():
+            own = weights.tensors.get(f"{name}.{kind}")
+            state[f"features.{index}.{kind}"] = torch.zeros(shape) if own is None else own.float()
+    return state
