@@ -147,8 +147,12 @@ def stylize(
         tile_size = choose(memory, tile_size, where, *shape, precision, joint=joint)
         content_image, style_image = pictures.tensors(size)
         smallest = pictures.shape(sizes[0])
+
+        def tensors(side: int) -> tuple[Tensor, Tensor]:
+            return (content_image, style_image) if side == size else pictures.tensors(side)
+
         canvas = Canvas(
-            *(pictures.tensors(sizes[0]) if len(sizes) > 1 else (content_image, style_image)),
+            *tensors(sizes[0]),
             seed,
             load=lambda path: images.to_tensor(images.load(path), smallest).to(where),
         )
@@ -165,7 +169,7 @@ def stylize(
         def objective(side: int) -> Callable[[Tensor], Terms]:
             made = Objective(
                 network,
-                *((content_image, style_image) if side == size else pictures.tensors(side)),
+                *tensors(side),
                 content_layers=content_layers,
                 style_layers=style_layers,
                 content_weight=content_weight,
@@ -181,7 +185,10 @@ def stylize(
         def stage(scale: schedules.Scale, side: int) -> Stage:
             own = pictures.shape(side)
             cost = math.prod(own) / math.prod(shape)
-            return Stage(partial(objective, side), own, scale.factor, scale.evaluations, cost)
+            return Stage(
+                *(partial(objective, side), own, scale.factor, scale.evaluations, cost),
+                content=lambda: tensors(side)[0],
+            )
 
         trainer = Trainer(
             list(map(stage, schedule, sizes)),

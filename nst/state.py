@@ -5,10 +5,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nst import schedules
 from nst.checkpoint import snapshot
 from nst.clock import Clock
 from nst.objective import Terms
@@ -72,11 +72,15 @@ class State:
         """Go on in the next size, with the best image and a new optimizer."""
         at = self.at
         self.at = replace(at, stage=at.stage + 1, stage_began=at.evaluation, best=None)
-        self._enter(_resized(self.best_image, self.stage.shape))
+        if self.stage.content:
+            start = schedules.enlarged(self.best_image, self.stage.content())
+        else:
+            start = schedules.resized(self.best_image, self.stage.shape)
+        self._enter(start)
 
     def full_size(self, image: Tensor) -> Tensor:
         """An image of a stage in the last stage's size."""
-        return _resized(image, self._stages[-1].shape)
+        return schedules.resized(image, self._stages[-1].shape)
 
     def back_to_best(self, rate: float) -> float:
         """Go back to the best image with a new optimizer.
@@ -179,9 +183,3 @@ class State:
             "best_image": tensors["best_image"],
             "optimizer": snapshot(tensors["optimizer"]),
         }
-
-
-def _resized(image: Tensor, shape: tuple[int, int]) -> Tensor:
-    if tuple(image.shape[2:]) == shape:
-        return image
-    return F.interpolate(image, shape, mode="bicubic", align_corners=False)

@@ -71,8 +71,7 @@ class VGG19(nn.Module):
             if f"{name}.weight" not in weights:
                 raise InputError(f"the weights end before {order[depth]}: {name} is missing")
             if follows_pooling(name):
-                pool = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
-                self.layers[f"pool{int(name[4]) - 1}"] = pool
+                self._add_pooling(f"pool{int(name[4]) - 1}", pooling)
             convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
             with torch.no_grad():
                 convolution.weight.copy_(weights[f"{name}.weight"])
@@ -84,6 +83,15 @@ class VGG19(nn.Module):
                 self.layers[relu] = nn.ReLU(inplace=name not in self.taps)
         self.requires_grad_(False)
         self.eval()
+
+    def _add_pooling(self, name: str, pooling: Pooling) -> None:
+        relu = list(self.layers)[-1]
+        # The maxima of rectified values are the rectified maxima, with the same gradient: a ReLU
+        # whose output nobody taps has a quarter of the work behind the pooling.
+        late = self.layers.pop(relu) if pooling == "max" and relu not in self.taps else None
+        self.layers[name] = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
+        if late is not None:
+            self.layers[relu] = late
 
     def train(self, mode: bool = True) -> "VGG19":
         """Stay in eval mode: the network is a fixed measure, whatever holds it."""

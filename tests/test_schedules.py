@@ -77,6 +77,36 @@ def test_a_stage_begins_with_the_best_image_of_the_one_before() -> None:
     assert second[0].total == pytest.approx((1 - reached) ** 2, rel=1e-4)
 
 
+def test_fine_detail_comes_from_the_content_picture() -> None:
+    content = torch.randn(1, 3, 32, 48)
+    coarse = schedules.resized(content, (16, 24))
+    # What the run changed in the small size is enlarged; what that size cannot hold is content's.
+    torch.testing.assert_close(schedules.enlarged(coarse, content), content)
+    torch.testing.assert_close(schedules.enlarged(coarse + 0.5, content), content + 0.5)
+    flat = torch.full_like(content, 2.0)
+    torch.testing.assert_close(
+        schedules.enlarged(coarse, flat), schedules.resized(coarse, (32, 48)), atol=1e-5, rtol=0
+    )
+
+
+def test_a_stage_begins_with_its_content_pictures_detail() -> None:
+    content = 3 + torch.randn(1, 3, 4, 4)
+    seen: list[Tensor] = []
+
+    def objective(image: Tensor) -> Terms:
+        seen.append(image.detach().clone())
+        return towards(0.0)(image)
+
+    two = [
+        Stage(lambda: objective, (2, 2), 0.5, 3, 1 / 4),
+        Stage(lambda: objective, (4, 4), content=lambda: content),
+    ]
+    start = schedules.resized(content, (2, 2))
+    Trainer(two, start, optimizers.adam, Budget(evaluations=2)).run()
+    # Adam's learning rate is 0.1, and the third image was the best.
+    torch.testing.assert_close(seen[3], schedules.enlarged(seen[2], content))
+
+
 def test_best_is_of_the_last_size_alone() -> None:
     # Losses of the first size are far below all of the second's.
     two = [

@@ -63,6 +63,23 @@ def test_tap_before_a_relu_is_not_overwritten_by_it(weights: Weights) -> None:
     torch.testing.assert_close(features["relu1_1"], features["conv1_1"].relu())
 
 
+def test_relu_behind_the_pooling_changes_nothing(weights: Weights) -> None:
+    deepest = "relu3_1"
+    late = VGG19(weights.tensors, [deepest])
+    early = VGG19(weights.tensors, ["relu1_2", "relu2_2", deepest])
+    assert list(late.layers)[3:5] == ["pool1", "relu1_2"]
+    assert list(early.layers)[3:5] == ["relu1_2", "pool1"]
+    image = torch.randn(1, 3, 32, 48)
+    found = []
+    for network in (late, early):
+        variable = image.clone().requires_grad_()
+        feature = network(variable)[deepest]
+        feature.square().sum().backward()
+        found.append((feature, variable.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
 def test_average_pooling(weights: Weights) -> None:
     image = torch.randn(1, 3, 16, 16)
     shallow = VGG19(weights.tensors, ["relu1_2", "conv2_1"], "avg")(image)
