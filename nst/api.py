@@ -182,12 +182,16 @@ def stylize(
             )
             return partial(together.evaluate, made) if together else made
 
+        def in_tiles(shape: tuple[int, int]) -> bool:
+            return len(tiles(*shape, tile_size, taps)) > 1
+
         def stage(scale: schedules.Scale, side: int) -> Stage:
             own = pictures.shape(side)
             cost = math.prod(own) / math.prod(shape)
             return Stage(
                 *(partial(objective, side), own, scale.factor, scale.evaluations, cost),
                 content=lambda: tensors(side)[0],
+                recorded=where.type == "cuda" and together is None and not in_tiles(own),
             )
 
         trainer = Trainer(
@@ -229,6 +233,7 @@ def stylize(
                 },
             }
         )
+        del beginning  # as large as the picture; the run has made its own of it
         if resume:
             trainer.restore(Path(resume))
         start = Start(
@@ -240,7 +245,7 @@ def stylize(
             found.sha256,
             found.detail,
             pooling,
-            tile_size if len(tiles(*shape, tile_size, taps)) > 1 else None,
+            tile_size if in_tiles(shape) else None,
             tuple(trainer.state.rows),
         )
         for sink in sinks:

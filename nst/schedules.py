@@ -65,6 +65,7 @@ class Stage:
         evaluations: see `Scale`.
         cost: of one evaluation here, in evaluations of the full size: the ratio of the areas.
         content: makes the content picture in this size, 1 x 3 x H x W, for `enlarged`.
+        recorded: see `nst.evaluation.Evaluation`.
     """
 
     objective: Callable[[], Callable[[Tensor], Terms]]
@@ -73,6 +74,7 @@ class Stage:
     evaluations: int | None = None
     cost: float = 1.0
     content: Callable[[], Tensor] | None = None
+    recorded: bool = False
 
 
 def enlarged(image: Tensor, content: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from nst import schedules
 from nst.checkpoint import snapshot
 from nst.clock import Clock
-from nst.objective import Terms
+from nst.evaluation import Evaluation
 from nst.parametrizations import Image, Parametrization
 from nst.records import Position, Recovery, Row
 from nst.schedules import Stage
@@ -31,14 +31,14 @@ class State:
         clock: seconds of optimisation.
         rows: one per evaluation.
         recoveries: in order.
-        objective: the stage's.
         image: the stage's image as a function of its variables.
+        evaluation: of it, by the stage's objective.
         optimizer: of these.
         best_image: the image that the stage's best row measured; its first one if there is none.
     """
 
-    objective: Callable[[Tensor], Terms]
     image: Image
+    evaluation: Evaluation
     optimizer: Optimizer
     best_image: Tensor
 
@@ -154,8 +154,9 @@ class State:
         self.recoveries = [Recovery(**one) for one in state["recoveries"]]
 
     def _enter(self, image: Tensor) -> None:
-        self.objective = self.stage.objective()
+        objective = self.stage.objective()
         self.image = self._parametrization(image)
+        self.evaluation = Evaluation(self.image, objective, recorded=self.stage.recorded)
         self.optimizer = self._make_optimizer(self.image.variables)
         self.best_image = self.current()
 

@@ -21,11 +21,10 @@ The trainer knows neither Hydra nor files: whatever wants to see the run is a `S
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -66,7 +65,7 @@ class Trainer:
     Attributes:
         stages: the sizes in which the image is optimised.
         start: the image to start from, 1 x 3 x H x W in the first stage's size; it is left as it
-            is.
+            is, and not kept.
         make_optimizer: makes the optimizer of the list of variables.
         budget: when to stop.
         parametrization: what of the image the optimizer turns, see `nst.parametrizations`.
@@ -83,7 +82,7 @@ class Trainer:
     """
 
     stages: Sequence[Stage]
-    start: Tensor
+    start: InitVar[Tensor]
     make_optimizer: Callable[[list[Tensor]], Optimizer]
     budget: Budget
     parametrization: Parametrization = pixel
@@ -98,8 +97,8 @@ class Trainer:
     state: State = field(init=False)
     _saved_at: tuple[int, float] = field(default=(0, 0.0), init=False)
 
-    def __post_init__(self) -> None:
-        self.state = State(self.stages, self.start, self.parametrization, self.make_optimizer)
+    def __post_init__(self, start: Tensor) -> None:
+        self.state = State(self.stages, start, self.parametrization, self.make_optimizer)
 
     def run(self) -> Outcome:
         """Optimise until the budget is used up.
@@ -170,17 +169,10 @@ class Trainer:
     def _evaluate(self) -> Tensor:
         """The closure: one forward, one backward, one transfer of the losses to the host."""
         state = self.state
-        state.optimizer.zero_grad()
-        image = state.image()
-        terms = state.objective(image)
-        terms.total.backward()  # type: ignore[no-untyped-call]
+        found = state.evaluation()
         state.at.evaluation += 1
         state.at.cost += state.stage.cost
-        gradients = [v.grad for v in state.image.variables if v.grad is not None]
-        steepest = torch.stack([torch.linalg.vector_norm(g, torch.inf) for g in gradients]).max()
-        scalars = (terms.content, terms.style, terms.tv, terms.total, steepest)
-        transferred = torch.stack([s.detach() for s in (*scalars, *terms.layers.values())])
-        content, style, tv, total, gradient, *layers = transferred.tolist()
+        content, style, tv, total, gradient, *layers = found.numbers.tolist()
         row = Row(
             step=state.at.step,
             evaluation=state.at.evaluation,
@@ -189,13 +181,13 @@ class Trainer:
             style=style,
             tv=tv,
             total=total,
-            layers=dict(zip(terms.layers, layers, strict=True)),
+            layers=dict(zip(found.layers, layers, strict=True)),
             scale=state.stage.scale,
             cost=state.at.cost,
         )
         with state.clock.paused():
-            self._record(row, gradient, image.detach())
-        return terms.total
+            self._record(row, gradient, found.image)
+        return found.total
 
     def _record(self, row: Row, gradient: float, image: Tensor) -> None:
         state = self.state
