@@ -12,6 +12,8 @@ numbers. Timed are
 - `convolutions`: the 13 convolutions up to conv5_1 on the inputs that nst gives them, in nst's
   memory layout and precision, each forward and backward to its input. No evaluation can do without
   them, so that they are the floor for torch's convolutions;
+- `matrix product`: one of two square matrices, in either precision: the rate that the device
+  reaches at its best;
 - one iteration of L-BFGS alone, torch's and nst's, with a full history of 100 pairs.
 
 The rows `+ L-BFGS` add the latter to the former within each repeat: torch's to the two loops, nst's
@@ -25,8 +27,9 @@ over as many evaluations as last about 2 s, so that a slow spell of the machine 
 alike. One more, untimed, comes before each. nst and the convolutions run in the memory setting that
 nst makes (`nst.devices.memory_kept`), the two loops in that of a program of their own. The table
 shows medians over the repeats, of the seconds and of the ratios taken within each repeat (so they
-need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. On a GPU the clock
-is read only after the device has finished.
+need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. `TFLOP/s` counts
+the multiplications and additions of the 13 convolutions, forward and to the input, and nothing
+else. On a GPU the clock is read only after the device has finished.
 """
 
 import math
@@ -50,17 +53,23 @@ from nst.objective import Objective
 from nst.optimizers import adam
 from nst.records import Budget
 from nst.schedules import Stage
+from nst.tiling import level
 from nst.trainer import Trainer
-from nst.weights import Weights, random_weights
+from nst.weights import Weights, convolutions, random_weights
 from reference_loop import ReferenceLoop, TextbookLoop
 
 # Does so many evaluations.
 Evaluate = Callable[[int], object]
 REFERENCE, TEXTBOOK, NST, FLOOR = "reference's loop", "textbook loop", "nst", "convolutions"
 HALF = ", bf16"
+PRODUCT = "matrix product"
 TORCH_LBFGS, NST_LBFGS, PLUS = "torch's L-BFGS", "nst's L-BFGS", " + L-BFGS"
 # What nst does not run, nor its memory setting.
 OTHERS = (REFERENCE, TEXTBOOK, TORCH_LBFGS)
+# No evaluations, to be compared with each other alone.
+ASIDE = (PRODUCT, PRODUCT + HALF, TORCH_LBFGS, NST_LBFGS)
+# Side of the matrices.
+PRODUCT_SIDE = 4096
 # Which optimizer goes with which loop.
 WITH_LBFGS = {
     REFERENCE: TORCH_LBFGS,
@@ -85,7 +94,7 @@ def measure(size: int, repeats: int, device: torch.device) -> dict[str, Any]:
     for name, iteration in WITH_LBFGS.items():
         pairs = zip(seconds[name], seconds[iteration], strict=True)
         seconds[name + PLUS] = [a + b for a, b in pairs]
-    summary = summarise(seconds)
+    summary = summarise(seconds, convolution_flops(size))
     print(f"\n{size} x {size} px, {repeats} repeats\n{table(summary)}", flush=True)
     return {"size": size, "repeats": repeats, "summary": summary, "seconds": seconds}
 
@@ -108,7 +117,8 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
         objectives[suffix] = common.objective(weights, content, style, precision)
 
     def nst(objective: Objective, count: int) -> float:
-        stages = [Stage(lambda: objective, (size, size))]
+        recorded = device.type == "cuda"
+        stages = [Stage(lambda: objective, (size, size), recorded=recorded)]
         return Trainer(stages, image, adam, Budget(evaluations=count)).run().rows[0].total
 
     totals = [reference.evaluate().item(), textbook.evaluate().item()]
@@ -120,6 +130,9 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
     for suffix, objective in objectives.items():
         found[NST + suffix] = partial(nst, objective)
         found[FLOOR + suffix] = bare_convolutions(objective, image)
+    for suffix, dtype in ("", torch.float32), (HALF, torch.bfloat16):
+        matrix = torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=device, dtype=dtype)
+        found[PRODUCT + suffix] = repeated(partial(torch.mm, matrix, matrix))
     found[TORCH_LBFGS] = lbfgs_iteration(torch.optim.LBFGS, image)
     found[NST_LBFGS] = lbfgs_iteration(LBFGS, image)
     return found
@@ -208,13 +221,29 @@ def synchronize(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def summarise(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+def convolution_flops(size: int) -> float:
+    """Operations of the convolutions up to conv5_1, forward and to the input; a fused pair is two."""
+    total = 0.0
+    for name, _, inputs, outputs in convolutions():
+        total += 2 * 2 * 9 * inputs * outputs * (size >> level(name)) ** 2
+        if name == "conv5_1":
+            break
+    return total
+
+
+def summarise(
+    seconds: dict[str, list[float]], evaluation_flops: float
+) -> dict[str, dict[str, float]]:
     """For each name the columns of the table."""
     summary: dict[str, dict[str, float]] = {}
     for name, own in seconds.items():
         summary[name] = {"evaluations/s": 1 / median(own), "seconds": median(own)}
         if name in (TORCH_LBFGS, NST_LBFGS):
-            continue  # no evaluation, to be compared with each other alone
+            continue
+        flops = 2 * PRODUCT_SIDE**3 if name in ASIDE else evaluation_flops
+        summary[name]["TFLOP/s"] = flops / median(own) / 1e12
+        if name in ASIDE:
+            continue
         plus = PLUS if name.endswith(PLUS) else ""
         columns = {"x reference": REFERENCE + plus, "x textbook": TEXTBOOK + plus}
         columns["x floor"] = FLOOR + (HALF if HALF in name else "")
