@@ -222,7 +222,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def convolution_flops(size: int) -> float:
-    """Operations of the convolutions up to conv5_1, forward and to the input; a fused pair is two."""
+    """Operations of the convolutions up to conv5_1, forward and to the input; a pair counts two."""
     total = 0.0
     for name, _, inputs, outputs in convolutions():
         total += 2 * 2 * 9 * inputs * outputs * (size >> level(name)) ** 2
