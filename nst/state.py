@@ -164,8 +164,11 @@ class State:
         """Whether the optimizer moves the image before a step's last evaluation.
 
         With one evaluation per step, such as Adam's, nothing has moved where a step can be broken
-        off, and no copy is needed. The last step tells; before the first one nothing is known.
+        off, and no copy is needed. The last step tells; before the first one it is known of Adam,
+        whose moments are as large as the copies would be.
         """
+        if self.at.step == 0:
+            return not isinstance(self.optimizer, torch.optim.Adam)
         return self.at.evaluation - self.at.step_began != 1
 
     def _tensors(self) -> dict[str, Any]:
