@@ -150,10 +150,10 @@ def test_slurm_runs_a_job_again_whose_time_is_up(tmp_path: Path) -> None:
     wait(lambda: status() == "interrupted")
     wait(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
     # Slurm would wait two minutes before it runs a requeued job, and fails one that is started
-    # while the node still cleans up after it.
+    # while the node still cleans up after it, or in the very second in which it was taken away.
     wait(lambda: "JobState=PENDING" in slurm("scontrol", "show", "job", job))
     wait(lambda: slurm("sinfo", "--noheader", "--format=%t") == "idle")
-    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+    slurm("scontrol", "update", f"JobId={job}", "StartTime=now+3")
     wait(lambda: status() == "ok")
     record = json.loads((run / "result.json").read_text())
     assert record["evaluations"] == 500
