@@ -32,9 +32,11 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stand still until the end of the `with` block."""
+        """Stand still until the end of the `with` block, and after it too if it did so before."""
+        running = self._since is not None
         self.stop()
         try:
             yield
         finally:
-            self.start()
+            if running:
+                self.start()

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nst.readback import Readback
+
 # Pairs with less curvature than this are left out, as in torch.
 _CURVATURE = 1e-10
 
@@ -88,7 +90,7 @@ class LBFGS(Optimizer):
         options = self.param_groups[0]
         first = loss = evaluate().detach()
         gradient = self._flat_gradient()
-        settled: Tensor | None = None
+        settled: Readback | None = None
         for iteration in range(1, options["max_iter"] + 1):
             if self._direction is None:
                 self._history = _History(gradient, options)
@@ -97,7 +99,7 @@ class LBFGS(Optimizer):
                 direction, length = self._next_direction(gradient), torch.ones_like(loss)
             flat = gradient.abs().max() <= options["tolerance_grad"]
             uphill = gradient @ direction > -options["tolerance_change"]
-            length = torch.where(flat | uphill, 0.0, length * options["lr"]).to(loss)
+            length = (length * options["lr"]).masked_fill(flat | uphill, 0.0).to(loss)
             if options["max_step_rms"] is not None:
                 moved = length * direction.norm() / math.sqrt(direction.numel())
                 length = length * (options["max_step_rms"] / moved).clamp(max=1)
@@ -107,12 +109,12 @@ class LBFGS(Optimizer):
             if iteration == options["max_iter"]:
                 break
             loss = evaluate().detach()
-            if settled is not None and settled:
+            if settled is not None and settled.wait():
                 break
             gradient = self._flat_gradient()
             change = length * direction.abs().max()
             tolerance = options["tolerance_change"]
-            settled = (change <= tolerance) | ((loss - self._loss).abs() < tolerance)
+            settled = Readback((change <= tolerance) | ((loss - self._loss).abs() < tolerance))
         return first
 
     def state_dict(self) -> dict[str, Any]:
@@ -227,7 +229,8 @@ class _History:
         enough = diagonal > _CURVATURE
         # A pair that is left out becomes a row of the identity, and nothing of it gets through.
         both = enough[:, None] & enough
-        r = torch.where(both, self._sy, torch.eye(self._count).to(self._sy)).triu()
+        identity = torch.eye(self._count, dtype=self._sy.dtype, device=self._sy.device)
+        r = torch.where(both, self._sy, identity).triu()
         sg, yg = self._sg * enough, self._yg * enough
         v = torch.linalg.solve_triangular(r, sg[:, None], upper=True)[:, 0] * enough
         inner = diagonal * v + self._gamma * (self._yy @ v - yg)

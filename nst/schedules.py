@@ -65,7 +65,7 @@ class Stage:
         evaluations: see `Scale`.
         cost: of one evaluation here, in evaluations of the full size: the ratio of the areas.
         content: makes the content picture in this size, 1 x 3 x H x W, for `enlarged`.
-        recorded: see `nst.evaluation.Evaluation`.
+        recorded: see `nst.evaluation.Evaluation`. The trainer then runs ahead, see `nst.trainer`.
     """
 
     objective: Callable[[], Callable[[Tensor], Terms]]

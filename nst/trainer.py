@@ -12,6 +12,11 @@ Where there are several stages (see `nst.schedules`), each but the last ends aft
 or where the optimizer no longer moves the image, and the next one begins with its best image,
 enlarged, and an optimizer that knows nothing yet.
 
+On a GPU the host runs ahead: it reads the numbers of an evaluation when it has launched the next
+one of the same step, so neither waits for the other. What the numbers end, they then end one
+evaluation late, and that evaluation is forgotten. Those that end a run or a stage by their number,
+and the last one of a step, are read at once.
+
 An optimizer's state is whole only between its steps. So a checkpoint is always the state between
 two steps: one that is written on the way out of the middle of a step is the state before that step,
 and a resumed run does the step again, to the same bits.
@@ -21,6 +26,7 @@ The trainer knows neither Hydra nor files: whatever wants to see the run is a `S
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +37,7 @@ from torch.optim import Optimizer
 from nst import checkpoint
 from nst.guard import Fault, Guard
 from nst.parametrizations import Parametrization, pixel
+from nst.readback import Readback
 from nst.records import Budget, Outcome, Recovery, Row, Sink, Status
 from nst.schedules import Stage
 from nst.state import State
@@ -56,6 +63,15 @@ class _Bad(Exception):
     def __init__(self, fault: Fault, row: Row) -> None:
         super().__init__(fault.what)
         self.fault, self.row = fault, row
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """An evaluation that has no row yet."""
+
+    numbers: Readback
+    layers: tuple[str, ...]
+    image: Tensor
 
 
 @dataclass
@@ -96,6 +112,7 @@ class Trainer:
     stop_requested: Callable[[], str | None] = lambda: None
     state: State = field(init=False)
     _saved_at: tuple[int, float] = field(default=(0, 0.0), init=False)
+    _launched: _Launched | None = field(default=None, init=False)
 
     def __post_init__(self, start: Tensor) -> None:
         self.state = State(self.stages, start, self.parametrization, self.make_optimizer)
@@ -152,6 +169,7 @@ class Trainer:
         fingerprint = state.fingerprint()
         try:
             state.optimizer.step(self._evaluate)  # type: ignore[arg-type]
+            self._end_step()
         except _Bad as bad:
             self._recover(bad)
         except _StageDone:
@@ -162,17 +180,47 @@ class Trainer:
                     raise _Stop("converged")
                 self._next_stage()
 
+    def _end_step(self) -> None:
+        """Read the step's last row, unless that is done."""
+        try:
+            self._read()
+        except _Stop:
+            # The step is whole, and its optimizer may have moved the image only now.
+            self._before = self.state.between_steps()
+            raise
+
     def _next_stage(self) -> None:
         with self.state.clock.paused():
             self.state.next_stage()
 
     def _evaluate(self) -> Tensor:
-        """The closure: one forward, one backward, one transfer of the losses to the host."""
+        """The closure: launches one evaluation, and reads those that are due."""
         state = self.state
+        ahead = state.stage.recorded
         found = state.evaluation()
+        self._read()
+        # The next evaluation is launched before the image is looked at.
+        image = found.image.clone() if ahead else found.image
+        self._launched = _Launched(Readback(found.numbers), found.layers, image)
+        if not ahead or self._is_last():
+            self._read()
+        return found.total
+
+    def _is_last(self) -> bool:
+        """Whether the evaluation that was launched ends the stage or the run by its number."""
+        at, stage = self.state.at, self.state.stage
+        in_stage = at.evaluation + 1 - at.stage_began
+        return in_stage == stage.evaluations or self._is_used_up(at.cost + stage.cost)
+
+    def _read(self) -> None:
+        """Make the row of the evaluation that was launched last, unless it has one."""
+        launched, self._launched = self._launched, None
+        if launched is None:
+            return
+        state = self.state
+        content, style, tv, total, gradient, *layers = launched.numbers.wait().tolist()
         state.at.evaluation += 1
         state.at.cost += state.stage.cost
-        content, style, tv, total, gradient, *layers = found.numbers.tolist()
         row = Row(
             step=state.at.step,
             evaluation=state.at.evaluation,
@@ -181,13 +229,13 @@ class Trainer:
             style=style,
             tv=tv,
             total=total,
-            layers=dict(zip(found.layers, layers, strict=True)),
+            layers=dict(zip(launched.layers, layers, strict=True)),
             scale=state.stage.scale,
             cost=state.at.cost,
         )
-        with state.clock.paused():
-            self._record(row, gradient, found.image)
-        return found.total
+        # A row costs no time where the device is at work meanwhile; an image does.
+        with nullcontext() if state.stage.recorded else state.clock.paused():
+            self._record(row, gradient, launched.image)
 
     def _record(self, row: Row, gradient: float, image: Tensor) -> None:
         state = self.state
@@ -203,8 +251,9 @@ class Trainer:
             sink.on_evaluation(row)
         stop = self._wants_to_stop()
         if self._wants_image(row.evaluation) or (stop and self.image_every):
-            for sink in self.sinks:
-                sink.on_image(row.evaluation, image)
+            with state.clock.paused():
+                for sink in self.sinks:
+                    sink.on_image(row.evaluation, image)
         if stop:
             raise stop
         if fault:
@@ -237,12 +286,17 @@ class Trainer:
         target = budget.target_loss if self.state.in_last_stage else None
         if target is not None and at.best and at.best.total <= target:
             return "target_loss"
-        # Shares of a number of pixels need not add up to a whole number to the last digit.
-        if budget.evaluations is not None and at.cost >= budget.evaluations - 1e-6:
+        if self._is_used_up(at.cost):
             return "evaluations"
         if budget.seconds is not None and self.state.clock.seconds >= budget.seconds:
             return "seconds"
         return None
+
+    def _is_used_up(self, cost: float) -> bool:
+        """Whether a number of full-size evaluations is all that the budget has."""
+        limit = self.budget.evaluations
+        # Shares of a number of pixels need not add up to a whole number to the last digit.
+        return limit is not None and cost >= limit - 1e-6
 
     def _wants_image(self, evaluation: int) -> bool:
         every = self.image_every

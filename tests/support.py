@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from nst.evaluation import Evaluated
 from nst.objective import Terms
 from nst.schedules import Stage
 
@@ -29,9 +30,26 @@ def checker_picture(width: int = 100, height: int = 100) -> Image.Image:
     )
 
 
-def one_size(objective: Callable[[torch.Tensor], Terms], start: torch.Tensor) -> list[Stage]:
+def one_size(
+    objective: Callable[[torch.Tensor], Terms], start: torch.Tensor, recorded: bool = False
+) -> list[Stage]:
     """The stages of a run that keeps its starting image's size."""
-    return [Stage(lambda: objective, (start.shape[2], start.shape[3]))]
+    return [Stage(lambda: objective, (start.shape[2], start.shape[3]), recorded=recorded)]
+
+
+def same_memory(run: Callable[[], Evaluated], device: torch.device) -> Callable[[], Evaluated]:
+    """In place of `nst.evaluation.record`: results of every call in the tensors of the first."""
+    found = run()
+
+    def replay() -> Evaluated:
+        again = run()
+        for old, new in zip(found.gradients, again.gradients, strict=True):
+            old.copy_(new)
+        for name in ("total", "image", "numbers"):
+            getattr(found, name).copy_(getattr(again, name))
+        return found
+
+    return replay
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -163,8 +163,12 @@ def test_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_agrees_with_the_cpu(content_path: Path, style_path: Path) -> None:
-    results = [run(content_path, style_path, device=name) for name in ("cpu", "cuda")]
+@pytest.mark.parametrize("optimizer", [nst.adam, nst.lbfgs])
+def test_cuda_agrees_with_the_cpu(content_path: Path, style_path: Path, optimizer) -> None:
+    given = {"optimizer": optimizer, "budget": nst.Budget(evaluations=30)}
+    results = [run(content_path, style_path, device=name, **given) for name in ("cpu", "cuda")]
     totals = [[row.total for row in result.losses] for result in results]
     np.testing.assert_allclose(totals[1][:3], totals[0][:3], rtol=1e-3)
+    assert len(totals[1]) == 30
+    assert totals[1][-1] < totals[1][0]
     assert "cuda" in results[1].start.device

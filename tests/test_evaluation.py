@@ -15,6 +15,7 @@ from nst.lbfgs import LBFGS
 from nst.objective import Objective
 from nst.vgg import VGG19
 from nst.weights import Weights
+from support import same_memory
 
 CONTENT, STYLE = {"relu2_1": 1.0}, {"relu1_1": 1.0, "relu2_1": 0.5}
 
@@ -47,21 +48,6 @@ def test_numbers_and_gradients_are_the_objectives(weights: Weights, parametrizat
     (expected_gradient,) = torch.autograd.grad(image(), image.variables, leaf.grad)
     torch.testing.assert_close(found.gradients[0], expected_gradient)
     assert image.variables[0].grad is found.gradients[0]
-
-
-def same_memory(run: Callable[[], Evaluated], device: torch.device) -> Callable[[], Evaluated]:
-    """As a graph does it: results of every call in the tensors of the first."""
-    found = run()
-
-    def replay() -> Evaluated:
-        again = run()
-        for old, new in zip(found.gradients, again.gradients, strict=True):
-            old.copy_(new)
-        found.total.copy_(again.total)
-        found.numbers.copy_(again.numbers)
-        return found
-
-    return replay
 
 
 def minimised(image, evaluate: Evaluation, make=LBFGS, steps: int = 3) -> list[list[float]]:

@@ -186,3 +186,27 @@ def test_the_host_looks_at_one_number_an_evaluation_too_late_to_wait_for() -> No
     # Between two evaluations one flag, which the iteration before the last one left.
     assert since[:3] == [0, 0, 0]
     assert waits.count == len(since) - 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("max_step_rms", [None, 0.1])
+def test_on_a_gpu_no_iteration_waits_for_it(max_step_rms: float | None) -> None:
+    image = torch.zeros(1, 3, 16, 16, device="cuda", requires_grad=True)
+    goal = torch.linspace(-1, 1, image.numel(), device="cuda").view_as(image)
+    losses: list[Tensor] = []
+
+    def closure() -> Tensor:
+        image.grad = None
+        loss = ((image - goal) ** 2 * (goal + 2)).mean()
+        loss.backward()
+        losses.append(loss.detach())
+        return loss
+
+    optimizer = LBFGS([image], history_size=3, max_iter=6, max_step_rms=max_step_rms)
+    optimizer.step(closure)  # libraries load what they need
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        optimizer.step(closure)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert losses[-1] < losses[0]

@@ -1,5 +1,6 @@
 """The loop: counting, budgets, the best image, stopping, resuming."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import checkpoint, optimizers, parametrizations
+from nst import checkpoint, evaluation, optimizers, parametrizations
 from nst.errors import InputError
 from nst.objective import Terms
 from nst.records import Budget, Outcome, Row
+from nst.schedules import Stage
 from nst.trainer import Trainer
-from support import one_size
+from support import one_size, same_memory
 
 GOAL = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
 
@@ -37,9 +39,17 @@ class Recorder:
         self.images[evaluation] = image.clone()
 
 
-def trainer(budget: Budget, make=optimizers.adam, objective=quadratic, **options) -> Trainer:
+def trainer(
+    budget: Budget, make=optimizers.adam, objective=quadratic, ahead=False, **options
+) -> Trainer:
+    """Of a small picture, and where `ahead` as on a GPU, with a stand-in for its graph."""
     start = torch.zeros(1, 3, 4, 4)
-    return Trainer(one_size(objective, start), start, make, budget, **options)
+    return Trainer(one_size(objective, start, ahead), start, make, budget, **options)
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "record", same_memory)
 
 
 def test_steps_and_evaluations_of_adam_and_lbfgs() -> None:
@@ -51,19 +61,23 @@ def test_steps_and_evaluations_of_adam_and_lbfgs() -> None:
     assert [row.evaluation for row in lbfgs.rows] == list(range(1, 9))
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("make", [optimizers.adam, optimizers.lbfgs])
-def test_evaluation_budget_is_exact_and_ends_at_the_measured_image(make) -> None:
-    outcome = trainer(Budget(evaluations=7), make).run()
+def test_evaluation_budget_is_exact_and_ends_at_the_measured_image(make, ahead) -> None:
+    outcome = trainer(Budget(evaluations=7), make, ahead=ahead).run()
     assert len(outcome.rows) == 7
     assert (outcome.status, outcome.stop_reason) == ("ok", "evaluations")
     measured = quadratic(outcome.last_image).total.item()
     assert measured == pytest.approx(outcome.rows[-1].total, rel=1e-6)
 
 
-def test_target_loss_and_seconds() -> None:
-    outcome = trainer(Budget(target_loss=0.5, evaluations=10_000)).run()
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("make", [optimizers.adam, optimizers.lbfgs])
+def test_target_loss_and_seconds(make, ahead) -> None:
+    outcome = trainer(Budget(target_loss=0.5, evaluations=10_000), make, ahead=ahead).run()
     assert outcome.stop_reason == "target_loss"
     assert outcome.rows[-1].total <= 0.5 < outcome.rows[-2].total
+    assert quadratic(outcome.image).total.item() == pytest.approx(outcome.rows[-1].total)
     assert trainer(Budget(seconds=0.05)).run().stop_reason == "seconds"
 
 
@@ -120,14 +134,17 @@ def test_request_to_stop_interrupts_after_the_evaluation() -> None:
     assert len(outcome.rows) == 3
 
 
-def test_sinks_get_every_row_and_the_image_that_each_named_evaluation_measured() -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("make", [optimizers.adam, optimizers.lbfgs])
+def test_sinks_get_every_row_and_the_image_that_each_named_evaluation_measured(make, ahead) -> None:
     sink = Recorder()
-    outcome = trainer(Budget(evaluations=11), sinks=[sink], image_every=4).run()
+    run = trainer(Budget(evaluations=11), make, ahead=ahead, sinks=[sink], image_every=4)
+    outcome = run.run()
     assert sink.rows == outcome.rows
     assert list(sink.images) == [1, 4, 8, 11]
-    for evaluation, image in sink.images.items():
+    for number, image in sink.images.items():
         total = quadratic(image).total.item()
-        assert total == pytest.approx(outcome.rows[evaluation - 1].total, rel=1e-6)
+        assert total == pytest.approx(outcome.rows[number - 1].total, rel=1e-6)
     assert torch.equal(sink.images[1], torch.zeros(1, 3, 4, 4))
 
 
@@ -152,6 +169,25 @@ def test_seconds_count_the_optimisation_and_not_the_sinks(monkeypatch) -> None:
     assert outcome.seconds == 4
 
 
+def test_time_of_a_row_counts_where_the_device_works_on_and_time_of_an_image_does_not(
+    monkeypatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("nst.clock.time.perf_counter", lambda: now)
+
+    class Slow(Recorder):
+        def on_evaluation(self, row: Row) -> None:
+            nonlocal now
+            now += 1
+
+        def on_image(self, evaluation: int, image: Tensor) -> None:
+            nonlocal now
+            now += 100
+
+    run = trainer(Budget(evaluations=4), ahead=True, sinks=[Slow()], image_every=1)
+    assert run.run().seconds == 4
+
+
 MAKERS = {
     "adam": optimizers.adam,
     "lbfgs": lambda p: optimizers.lbfgs(p, max_iter=3),
@@ -169,13 +205,14 @@ def test_four_steps_are_two_and_two(make, tmp_path: Path) -> None:
     assert_the_same(resumed(path, make), whole)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("parametrization", [parametrizations.pixel, parametrizations.fourier])
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_stopped_after_any_evaluation_a_run_goes_on_to_the_same_bits(
-    make, parametrization, tmp_path: Path
+    make, parametrization, ahead, tmp_path: Path
 ) -> None:
     """In the middle of a step too: the state on disk is then the one before that step."""
-    given = {"parametrization": parametrization}
+    given = {"parametrization": parametrization, "ahead": ahead}
     whole = trainer(Budget(steps=4), make, **given).run()
     assert len(whole.rows) >= 4
     for last in range(1, len(whole.rows) + 1):
@@ -186,6 +223,64 @@ def test_stopped_after_any_evaluation_a_run_goes_on_to_the_same_bits(
         )
         assert first.run().status == "interrupted"
         assert_the_same(resumed(path, make, **given), whole)
+
+
+@pytest.mark.parametrize("parametrization", [parametrizations.pixel, parametrizations.fourier])
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_run_that_reads_its_rows_late_is_the_same_run(make, parametrization) -> None:
+    def outcome(recorded: bool, budget: Budget) -> Outcome:
+        def halved(image: Tensor) -> Terms:
+            return quadratic(torch.nn.functional.interpolate(image, (4, 4)))
+
+        stages = [
+            Stage(lambda: halved, (2, 2), 0.5, 5, 0.25, recorded=recorded),
+            Stage(lambda: quadratic, (4, 4), recorded=recorded),
+        ]
+        start = torch.zeros(1, 3, 2, 2)
+        return Trainer(stages, start, make, budget, parametrization).run()
+
+    for budget in Budget(steps=7), Budget(evaluations=7), Budget(steps=7, evaluations=4):
+        late, plain = outcome(True, budget), outcome(False, budget)
+        assert late.stop_reason == plain.stop_reason
+        assert [row.scale for row in late.rows][4:6] == [0.5, 1.0]
+        assert_the_same(late, plain)
+
+
+def test_row_is_read_when_the_next_evaluation_of_its_step_is_launched() -> None:
+    events: list[str] = []
+
+    class Listener(Recorder):
+        def on_evaluation(self, row: Row) -> None:
+            events.append(f"row {row.evaluation}")
+
+    def listening(image: Tensor) -> Terms:
+        events.append("launch")
+        return quadratic(image)
+
+    run = trainer(Budget(evaluations=5), MAKERS["lbfgs"], listening, True, sinks=[Listener()])
+    run.run()
+    # Three evaluations to a step; three more at the beginning for the recording and its check.
+    step = ["launch", "launch", "row 1", "launch", "row 2", "row 3"]
+    last = ["launch", "launch", "row 4", "row 5"]
+    assert events == ["launch"] * 3 + step + last
+
+
+@pytest.mark.parametrize("make", [optimizers.adam, optimizers.lbfgs])
+def test_bad_numbers_end_a_run_one_evaluation_late(make) -> None:
+    launched = 0
+
+    def poisoned(image: Tensor) -> Terms:
+        nonlocal launched
+        launched += 1
+        terms = quadratic(image)
+        return replace(terms, total=terms.total * float("nan")) if launched == 7 else terms
+
+    outcome = trainer(Budget(evaluations=9), make, poisoned, True).run()
+    assert (outcome.status, outcome.stop_reason) == ("failed", "non_finite")
+    assert "evaluation 4" in (outcome.error or "")
+    assert [row.evaluation for row in outcome.rows] == [1, 2, 3]
+    best = min(row.total for row in outcome.rows)
+    assert quadratic(outcome.image).total.item() == pytest.approx(best)
 
 
 def test_finished_checkpoint_gives_its_outcome_again_but_no_more(tmp_path: Path) -> None:
