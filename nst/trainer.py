@@ -209,8 +209,7 @@ class Trainer:
     def _is_last(self) -> bool:
         """Whether the evaluation that was launched ends the stage or the run by its number."""
         at, stage = self.state.at, self.state.stage
-        in_stage = at.evaluation + 1 - at.stage_began
-        return in_stage == stage.evaluations or self._is_used_up(at.cost + stage.cost)
+        return self._ends_stage(at.evaluation + 1) or self._is_used_up(at.cost + stage.cost)
 
     def _read(self) -> None:
         """Make the row of the evaluation that was launched last, unless it has one."""
@@ -258,7 +257,7 @@ class Trainer:
             raise stop
         if fault:
             raise _Bad(fault, row)
-        if row.evaluation - state.at.stage_began == state.stage.evaluations:
+        if self._ends_stage(row.evaluation):
             raise _StageDone
 
     def _recover(self, bad: _Bad) -> None:
@@ -297,6 +296,11 @@ class Trainer:
         limit = self.budget.evaluations
         # Shares of a number of pixels need not add up to a whole number to the last digit.
         return limit is not None and cost >= limit - 1e-6
+
+    def _ends_stage(self, evaluation: int) -> bool:
+        """Whether the evaluation of that number is the stage's last, or past it after a bad one."""
+        count = self.state.stage.evaluations
+        return count is not None and evaluation - self.state.at.stage_began >= count
 
     def _wants_image(self, evaluation: int) -> bool:
         every = self.image_every

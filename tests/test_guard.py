@@ -12,6 +12,7 @@ from nst.guard import Guard
 from nst.objective import Terms
 from nst.optimizers import adam
 from nst.records import Row
+from nst.schedules import Stage
 from nst.trainer import Trainer
 from support import checker_picture, one_size, xor_picture
 
@@ -132,3 +133,16 @@ def test_recoveries_are_used_up() -> None:
     outcome = run.run()
     assert (outcome.status, len(outcome.recoveries)) == ("failed", 2)
     assert "after 2 recoveries" in (outcome.error or "")
+
+
+def test_stage_whose_last_evaluation_is_bad_ends_after_the_next_one() -> None:
+    start = torch.zeros(1, 3, 4, 4)
+    stages = [
+        Stage(lambda: poisoned(5), (4, 4), 0.5, 5, 0.25),
+        Stage(lambda: poisoned(), (8, 8)),
+    ]
+    budget, guard = nst.Budget(evaluations=4), Guard("recover")
+    outcome = Trainer(stages, start, adam, budget, guard=guard).run()
+    assert outcome.status == "ok"
+    assert [row.scale for row in outcome.rows] == [0.5] * 5 + [1.0] * 3
+    assert [row.evaluation for row in outcome.rows] == [1, 2, 3, 4, 6, 7, 8, 9]
