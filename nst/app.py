@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nst import resume, schema
 from nst.errors import InputError
 from nst.job import BAD_INPUT, EXIT_CODES, FAILED, Job, signals
-from nst.wording import ended_early, missing_plugin, one_line
+from nst.wording import ended_early, missing_plugin, one_line, where_to_look
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def _finish_sweep(folder: Path) -> int:
     made = write_report(folder)
     print(outcome_table(made))
     print(f"Report: {folder / 'report.html'}")
-    print("Losses and images: tensorboard --logdir outputs")
+    print(where_to_look(folder))
     return 0 if all(run.status == "ok" for run in made.runs) else FAILED
 
 

@@ -24,7 +24,7 @@ from nst.files import FolderHeld
 from nst.memory import OutOfMemory
 from nst.rendezvous import Member
 from nst.schema import groups
-from nst.wording import one_line
+from nst.wording import one_line, where_to_look
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Job:
             log.info("python -m nst %s goes on with it", again)
             sys.exit(EXIT_CODES[result.stop_reason])
         if self.alone:
-            log.info("Losses and images: tensorboard --logdir outputs")
+            log.info(where_to_look(folder))
         return self._metric()
 
     def _failed(self, reason: str, code: int) -> float:

@@ -36,6 +36,27 @@ class Budget:
             if limit is not None and not limit > 0:
                 raise InputError(f"budget.{name} must be greater than 0, not {limit}")
 
+    def is_used_up(self, cost: float) -> bool:
+        """Whether so many full-size evaluations are all that there are."""
+        # Shares of a number of pixels need not add up to a whole number to the last digit.
+        return self.evaluations is not None and cost >= self.evaluations - 1e-6
+
+    def spent(self, cost: float, seconds: float, best: "Row | None") -> str | None:
+        """Name of a limit that is reached, `steps` left out; None where none is.
+
+        Args:
+            cost: full-size evaluations made.
+            seconds: of optimisation.
+            best: the row with the lowest total of the full size, if there is one.
+        """
+        if self.target_loss is not None and best and best.total <= self.target_loss:
+            return "target_loss"
+        if self.is_used_up(cost):
+            return "evaluations"
+        if self.seconds is not None and seconds >= self.seconds:
+            return "seconds"
+        return None
+
 
 @dataclass(frozen=True)
 class Row:

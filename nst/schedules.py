@@ -76,6 +76,10 @@ class Stage:
     content: Callable[[], Tensor] | None = None
     recorded: bool = False
 
+    def is_over(self, evaluations: int) -> bool:
+        """Whether so many evaluations of this stage are enough; where one was bad, one is more."""
+        return self.evaluations is not None and evaluations >= self.evaluations
+
 
 def enlarged(image: Tensor, content: Tensor) -> Tensor:
     """An image as the next size begins with it.

@@ -209,7 +209,8 @@ class Trainer:
     def _is_last(self) -> bool:
         """Whether the evaluation that was launched ends the stage or the run by its number."""
         at, stage = self.state.at, self.state.stage
-        return self._ends_stage(at.evaluation + 1) or self._is_used_up(at.cost + stage.cost)
+        in_stage = at.evaluation + 1 - at.stage_began
+        return stage.is_over(in_stage) or self.budget.is_used_up(at.cost + stage.cost)
 
     def _read(self) -> None:
         """Make the row of the evaluation that was launched last, unless it has one."""
@@ -257,7 +258,7 @@ class Trainer:
             raise stop
         if fault:
             raise _Bad(fault, row)
-        if self._ends_stage(row.evaluation):
+        if state.stage.is_over(row.evaluation - state.at.stage_began):
             raise _StageDone
 
     def _recover(self, bad: _Bad) -> None:
@@ -271,36 +272,15 @@ class Trainer:
             raise _Stop(bad.fault.kind, "failed", error)
         lr = state.back_to_best(0.5)
         state.recoveries.append(Recovery(bad.row.step, bad.row.evaluation, bad.fault.what, lr))
-        log.warning(
-            "%s %s: back to the best image, of evaluation %d, with lr %.4g",
-            bad.fault.what,
-            where,
-            best.evaluation,
-            lr,
-        )
+        back = f"back to the best image, of evaluation {best.evaluation}, with lr {lr:.4g}"
+        log.warning("%s %s: %s", bad.fault.what, where, back)
 
     def _spent(self) -> str | None:
         """Which part of the budget is used up; `steps`, which end between steps alone, left out."""
-        budget, at = self.budget, self.state.at
-        target = budget.target_loss if self.state.in_last_stage else None
-        if target is not None and at.best and at.best.total <= target:
-            return "target_loss"
-        if self._is_used_up(at.cost):
-            return "evaluations"
-        if budget.seconds is not None and self.state.clock.seconds >= budget.seconds:
-            return "seconds"
-        return None
-
-    def _is_used_up(self, cost: float) -> bool:
-        """Whether a number of full-size evaluations is all that the budget has."""
-        limit = self.budget.evaluations
-        # Shares of a number of pixels need not add up to a whole number to the last digit.
-        return limit is not None and cost >= limit - 1e-6
-
-    def _ends_stage(self, evaluation: int) -> bool:
-        """Whether the evaluation of that number is the stage's last, or past it after a bad one."""
-        count = self.state.stage.evaluations
-        return count is not None and evaluation - self.state.at.stage_began >= count
+        state = self.state
+        # Losses of smaller sizes are others.
+        best = state.at.best if state.in_last_stage else None
+        return self.budget.spent(state.at.cost, state.clock.seconds, best)
 
     def _wants_image(self, evaluation: int) -> bool:
         every = self.image_every

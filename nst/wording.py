@@ -1,7 +1,9 @@
-"""What an error says to a user, in one line."""
+"""What the command line says to a user, in one line: about errors, and where to look next."""
 
 import re
+import shlex
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
@@ -52,3 +54,10 @@ def ended_early(error: Exception) -> str:
     reason = " ".join(str(error).splitlines()[:2]).strip(" .") or type(error).__name__
     again = "the same command with the same name= runs what is missing"
     return f"the sweep ended early: {reason} ({again})"
+
+
+def where_to_look(folder: Path) -> str:
+    """The command that shows the losses and images of a run's or a sweep's folder."""
+    usual = Path("outputs")
+    logdir = usual if folder.resolve().is_relative_to(usual.resolve()) else folder
+    return f"Losses and images: tensorboard --logdir {shlex.quote(str(logdir))}"

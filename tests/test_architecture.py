@@ -26,7 +26,8 @@ ALLOWED = {
     "identity": set(),
     "inits": set(),
     "inputs": {"images"},
-    "lbfgs": set(),
+    "readback": set(),
+    "lbfgs": {"readback"},
     "optimizers": {"lbfgs"},
     "clock": set(),
     "schedules": {"objective"},
@@ -39,7 +40,9 @@ ALLOWED = {
     "results": {"records", "vgg"},
     "devices": set(),
     "memory": {"tiling", "weights"},
-    "trainer": {"checkpoint", "guard", "parametrizations", "records", "schedules", "state"},
+    "trainer": {
+        *("checkpoint", "guard", "parametrizations", "readback", "records", "schedules", "state"),
+    },
     "yardstick": {"objective", "vgg", "weights"},
     "api": {
         *("images", "functional", "weights", "vgg", "objective", "inits", "optimizers", "trainer"),

@@ -73,6 +73,15 @@ def test_one_run_leaves_its_files(nst_command: Command, tmp_path: Path) -> None:
     assert "tensorboard --logdir outputs" in done.stdout
 
 
+def test_folder_elsewhere_is_where_tensorboard_is_to_look(
+    nst_command: Command, tmp_path: Path
+) -> None:
+    done = nst_command(*TINY, "hydra.run.dir='my runs/a'")
+    assert f"tensorboard --logdir '{tmp_path}/my runs/a'\n" in done.stdout
+    done = nst_command(*TINY, "seed=1,2", f"hydra.sweep.dir={tmp_path}/sweep", "--multirun")
+    assert f"tensorboard --logdir {tmp_path}/sweep\n" in done.stdout
+
+
 def test_four_way_sweep(nst_command: Command, tmp_path: Path) -> None:
     done = nst_command(
         "optimizer=adam,lbfgs", "init=random,content", *TINY, "name=four", "--multirun"
