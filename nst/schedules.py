@@ -77,7 +77,7 @@ class Stage:
     recorded: bool = False
 
     def is_over(self, evaluations: int) -> bool:
-        """Whether so many evaluations of this stage are enough; where one was bad, one is more."""
+        """Whether so many evaluations end this stage; after a bad last one it takes another."""
         return self.evaluations is not None and evaluations >= self.evaluations
 
 

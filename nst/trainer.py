@@ -14,8 +14,8 @@ enlarged, and an optimizer that knows nothing yet.
 
 On a GPU the host runs ahead: it reads the numbers of an evaluation when it has launched the next
 one of the same step, so neither waits for the other. What the numbers end, they then end one
-evaluation late, and that evaluation is forgotten. Those that end a run or a stage by their number,
-and the last one of a step, are read at once.
+evaluation late: the optimizer has moved the image on, and that evaluation is forgotten. Those that
+end a run or a stage by their number, and the last one of a step, are read at once.
 
 An optimizer's state is whole only between its steps. So a checkpoint is always the state between
 two steps: one that is written on the way out of the middle of a step is the state before that step,
