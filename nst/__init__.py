@@ -10,7 +10,7 @@ The command is `python -m nst`; the library is `stylize` and the parts that it i
 
 __version__ = "0.1.0"
 
-from nst import inits
+from nst import gamuts, inits
 from nst.api import stylize
 from nst.errors import InputError
 from nst.optimizers import adam, lbfgs, lbfgs_torch
@@ -27,6 +27,7 @@ __all__ = [
     "Scale",
     "adam",
     "fourier",
+    "gamuts",
     "inits",
     "lbfgs",
     "lbfgs_torch",

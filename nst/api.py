@@ -10,11 +10,12 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from nst import identity, images, inits, inputs, optimizers, parametrizations, schedules
+from nst import gamuts, identity, images, inits, inputs, optimizers, parametrizations, schedules
 from nst.devices import deterministic as deterministic_algorithms
 from nst.devices import device_name, memory_kept, resolve_device, tf32
 from nst.errors import InputError
 from nst.functional import GramNormalization
+from nst.gamuts import Gamut
 from nst.guard import Guard
 from nst.images import Alpha, Picture, Resize
 from nst.inits import Canvas, Init
@@ -30,7 +31,7 @@ from nst.tiling import tiles
 from nst.trainer import Trainer
 from nst.vgg import VGG19, Pooling, check_taps, minimum_side, usual_pooling
 from nst.weights import resolve
-from nst.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
+from nst.yardstick import GATYS_CONTENT, GATYS_STYLE, picture_losses, yardstick
 
 
 def stylize(
@@ -43,6 +44,7 @@ def stylize(
     optimizer: OptimizerFactory = optimizers.lbfgs,
     init: Init = inits.content,
     parametrization: Parametrization = parametrizations.pixel,
+    gamut: Gamut = gamuts.srgb,
     content_layers: Mapping[str, float] = GATYS_CONTENT,
     style_layers: Mapping[str, float] = GATYS_STYLE,
     content_weight: float = 1.0,
@@ -64,6 +66,7 @@ def stylize(
     tile_size: int | None = None,
     sinks: Sequence[RunSink] = (),
     image_every: int | None = None,
+    saved_as: str = ".png",
     checkpoint: str | Path | None = None,
     checkpoint_every: int | None = None,
     checkpoint_seconds: float | None = 60.0,
@@ -83,6 +86,8 @@ def stylize(
         optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`.
         init: makes the starting image, such as `nst.inits.random`.
         parametrization: what the optimizer turns, such as `nst.fourier`.
+        gamut: the range that the image is kept in: `nst.gamuts.srgb`, what a picture can hold, or
+            `nst.gamuts.free`, none.
         content_layers: tap to weight within the content term.
         style_layers: tap to weight within the style term.
         content_weight: factor of the content term.
@@ -107,6 +112,8 @@ def stylize(
             resumed run may have another, but then it is the same only up to rounding.
         sinks: get every row and image, see `nst.tracking`.
         image_every: evaluations between the images for the sinks.
+        saved_as: suffix of the file that the picture is meant for, one of `nst.images.WRITTEN`;
+            what its compression loses counts in the result's `picture_losses`.
         checkpoint: file for the run's state; None writes none.
         checkpoint_every: evaluations between checkpoints; None is no such limit.
         checkpoint_seconds: seconds of optimisation between checkpoints; None is no such limit.
@@ -127,6 +134,8 @@ def stylize(
         raise InputError("nothing to optimise: no layer has a weight in the content or style term")
     check_taps(taps)
     schedules.check(schedule)
+    if saved_as not in images.WRITTEN:
+        raise InputError(f"saved_as must be one of {', '.join(images.WRITTEN)}, not {saved_as}")
     where = resolve_device(device)
     size = size or (256 if where.type == "cpu" else 512)
     sizes = [max(1, round(size * scale.factor)) for scale in schedule]
@@ -166,8 +175,8 @@ def stylize(
         of_network = (found.sha256, frozenset(taps), pooling, where, precision, joint)
         network = together.network(of_network, make_network) if together else make_network()
 
-        def objective(side: int) -> Callable[[Tensor], Terms]:
-            made = Objective(
+        def made(network: VGG19, side: int, precision: Precision) -> Objective:
+            return Objective(
                 network,
                 *tensors(side),
                 content_layers=content_layers,
@@ -180,7 +189,10 @@ def stylize(
                 joint=joint,
                 tile_size=tile_size,
             )
-            return partial(together.evaluate, made) if together else made
+
+        def objective(side: int) -> Callable[[Tensor], Terms]:
+            own = made(network, side, precision)
+            return partial(together.evaluate, own) if together else own
 
         def in_tiles(shape: tuple[int, int]) -> bool:
             return len(tiles(*shape, tile_size, taps)) > 1
@@ -199,7 +211,7 @@ def stylize(
             beginning,
             optimizer,
             budget,
-            parametrization,
+            gamut(parametrization),
             guard=guard or Guard(),
             sinks=sinks,
             image_every=image_every,
@@ -224,6 +236,7 @@ def stylize(
                 "joint": joint,
                 "precision": precision,
                 "parametrization": identity.call(parametrization),
+                "gamut": identity.call(gamut),
                 "deterministic": deterministic,
                 "schedule": [astuple(scale) for scale in schedule],
                 "optimizer": type(trainer.state.optimizer).__name__,
@@ -253,13 +266,14 @@ def stylize(
         piece = largest_piece(*shape, tile_size)
         with memory_kept(where, piece):
             outcome = trainer.run()
-        # Optimizer and objective are as large as several pictures; the yardstick needs the room.
-        del trainer
-        with memory_kept(where, piece):
-            measured = yardstick(
-                found, pooling, content_image, style_image, outcome.image, tile_size
-            )
         picture = images.to_picture(outcome.image)
+        saved = images.to_tensor(images.as_saved(picture, saved_as), shape).to(where)
+        # Optimizer and objective are as large as several pictures; what follows needs the room.
+        del trainer
+        with memory_kept(where, piece), tf32(False):
+            # A network of its own: that of the run may be in bfloat16, or other runs'.
+            measured = picture_losses(made(make_network(), size, "fp32"), saved, outcome.image)
+            fixed = yardstick(found, pooling, content_image, style_image, saved, tile_size)
         if transparency:
             picture.putalpha(transparency.resize(picture.size, Image.Resampling.BILINEAR))
         result = Result(
@@ -268,12 +282,13 @@ def stylize(
             losses=outcome.rows,
             recoveries=outcome.recoveries,
             best=outcome.best,
+            picture_losses=measured,
             status=outcome.status,
             stop_reason=outcome.stop_reason,
             error=outcome.error,
             steps=outcome.steps,
             seconds=outcome.seconds,
-            yardstick=measured,
+            yardstick=fixed,
             start=start,
         )
         for sink in sinks:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -39,8 +40,8 @@ _POOLINGS: dict[groups.Pooling, Pooling | None] = {
     groups.Pooling.max: "max",
     groups.Pooling.avg: "avg",
 }
-# Groups whose options tell runs apart.
-_GROUPS = "optimizer init parametrization loss model schedule budget guard".split()
+# Groups whose options are columns of TensorBoard's table.
+_HPARAM_GROUPS = "optimizer init parametrization gamut loss model schedule budget guard".split()
 # Keys that name or repeat a run but change nothing in it.
 _OUTSIDE = ("name", "force", "metric", "resume", "checkpoint")
 
@@ -131,6 +132,7 @@ def _prepared(
         optimizer=_instantiate("optimizer", options.optimizer),
         init=_instantiate("init", options.init),
         parametrization=_instantiate("parametrization", options.parametrization),
+        gamut=_instantiate("gamut", options.gamut),
         content_layers=options.layers.content,
         style_layers=options.layers.style,
         content_weight=options.loss.content_weight,
@@ -151,6 +153,7 @@ def _prepared(
         memory=options.memory.value,
         tile_size=options.tile_size,
         image_every=options.output.image_every,
+        saved_as=f".{options.output.format.value}",
         checkpoint=folder / checkpoint.NAME,
         checkpoint_every=evaluations,
         checkpoint_seconds=seconds,
@@ -264,8 +267,8 @@ def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
         "error": result.error,
         "final": _row(result.losses[-1] if result.losses else None),
         "best": _row(result.best),
-        "picture": picture,
-        "yardstick": result.yardstick,
+        "picture": {"file": picture, **_finite(asdict(result.picture_losses))},
+        "yardstick": result.yardstick and _finite(result.yardstick),
         "recoveries": [asdict(one) for one in result.recoveries],
         "resumed_after": resumed[-1].evaluation if resumed else None,
         "steps": result.steps,
@@ -290,6 +293,13 @@ def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
     }
 
 
+def _finite(value: Any) -> Any:
+    """A number, or a mapping of them, with None in place of what JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return value if math.isfinite(value) else None
+
+
 def _row(row: Row | None) -> dict[str, Any] | None:
     return asdict(row) if row else None
 
@@ -300,22 +310,11 @@ def _hparams(config: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
     values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
     for key, value in values.items():
-        if key in (
-            "optimizer",
-            "init",
-            "parametrization",
-            "loss",
-            "model",
-            "schedule",
-            "budget",
-            "guard",
-        ):
+        if key in _HPARAM_GROUPS:
             given = {n: v for n, v in value.items() if n[0] != "_" and v is not None}
             table |= {f"{key}.{name}": _scalar(item) for name, item in given.items()}
-        elif key in ("content", "style"):
-            table[key] = Path(value).stem
-        elif key in ("size", "resize", "seed"):
-            table[key] = _scalar(value)
+        elif key in ("content", "style", "size", "resize", "seed"):
+            table[key] = Path(value).stem if key in ("content", "style") else _scalar(value)
     return table
 
 

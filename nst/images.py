@@ -138,6 +138,21 @@ def to_picture(image: Tensor) -> Image.Image:
     return _from_unit_tensor(to_unit_tensor(image))
 
 
+def clipped(image: Tensor) -> float:
+    """Share in [0, 1] of the pixels that `to_picture` clips.
+
+    Of those some channel is further outside [0, 1] than rounding to 8 bits goes anyway.
+
+    Args:
+        image: 1 x 3 x H x W.
+    """
+    pixels = image.detach()[0]
+    mean, std = statistics(pixels)
+    values = pixels * std + mean
+    outside = (values < -0.5 / 255) | (values > 1 + 0.5 / 255)
+    return outside.any(0).float().mean().item()
+
+
 def save(picture: Image.Image, path: Path, about: Mapping[str, str] | None = None) -> None:
     """Write a picture whole or not at all, in the format that the file's suffix names.
 
@@ -150,7 +165,21 @@ def save(picture: Image.Image, path: Path, about: Mapping[str, str] | None = Non
     Raises:
         OSError: the folder is missing or not writable, or the disk is full.
     """
-    suffix = path.suffix.lower()
+    atomic_write(path, _encoded(picture, path.suffix.lower(), about))
+
+
+def as_saved(picture: Image.Image, suffix: str) -> Image.Image:
+    """What `load` reads of a picture that `save` has written: what JPEG and WebP lose is lost.
+
+    Args:
+        picture: mode RGB.
+        suffix: one of `WRITTEN`.
+    """
+    with Image.open(io.BytesIO(_encoded(picture, suffix))) as file:
+        return load(file)
+
+
+def _encoded(picture: Image.Image, suffix: str, about: Mapping[str, str] | None = None) -> bytes:
     options = dict(WRITTEN[suffix])
     if suffix == ".jpg" and picture.mode == "RGBA":
         picture = _on_white(picture)
@@ -167,7 +196,7 @@ def save(picture: Image.Image, path: Path, about: Mapping[str, str] | None = Non
         options["exif"] = exif
     buffer = io.BytesIO()
     picture.save(buffer, format=Image.registered_extensions()[suffix], **options)
-    atomic_write(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _name(source: str | Path | Image.Image) -> str:

@@ -23,6 +23,7 @@ from nst.errors import InputError
 from nst.files import FolderHeld
 from nst.memory import OutOfMemory
 from nst.rendezvous import Member
+from nst.results import excess
 from nst.schema import groups
 from nst.wording import one_line, where_to_look
 
@@ -102,16 +103,23 @@ class Job:
         if result.status == "failed":
             log.error("nst: %s", result.error)
             return self._no_metric(FAILED)
-        last = result.losses[-1]
+        losses = result.picture_losses
         log.info(
-            "%s after %d evaluations and %.1f s: total %.4g, content %.4g, style %.4g",
+            "%s after %d evaluations and %.1f s; the picture: total %.4g, content %.4g, style %.4g",
             _ENDINGS.get(result.stop_reason, "Budget used up"),
-            last.evaluation,
+            result.losses[-1].evaluation,
             result.seconds,
-            last.total,
-            last.content,
-            last.style,
+            losses.total,
+            losses.content,
+            losses.style,
         )
+        if result.best and (factor := excess(losses.total, result.best.total)):
+            log.warning(
+                "The picture's total is %.3g times that of the image that was optimised; "
+                "%.2g %% of its pixels were out of range and had to be clipped",
+                factor,
+                100 * losses.clipped,
+            )
         log.info("Picture: %s", os.path.relpath(build.picture(folder, config)))
         if result.status == "interrupted":
             again = shlex.quote(f"resume={os.path.relpath(folder)}")
@@ -136,9 +144,10 @@ class Job:
     def _metric(self) -> float:
         record = build.record(self.folder)
         if self.config.metric == groups.Metric.total:
-            return float(record["best"]["total"])
-        # Too small a picture has none.
-        return float(record["yardstick"]["balance"]) if record["yardstick"] else float("inf")
+            found = record["picture"]["total"]
+        else:  # of which too small a picture has none
+            found = (record["yardstick"] or {}).get("balance")
+        return float("inf") if found is None else float(found)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What is known of a run before it begins and when it has ended."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,10 @@ from torch import Tensor
 
 from nst.records import Budget, Recovery, Row, Sink, Status
 from nst.vgg import Pooling
+
+# How many times the loss of the image that was optimised its picture may have: rounding to 8 bits
+# costs less, in all that was tried.
+TOLERATED = 1.05
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,40 @@ class Start:
 
 
 @dataclass(frozen=True)
+class PictureLosses:
+    """The loss of a picture as it is saved, by the run's own objective in float32.
+
+    The picture has 8 bits per channel and what the file format's compression leaves of them. Its
+    transparency, which the network never sees, is not taken into account.
+
+    Attributes:
+        content: the weighted content term.
+        style: the weighted style term.
+        tv: the weighted total variation.
+        total: their sum.
+        layers: unweighted terms by `content/<tap>` and `style/<tap>`.
+        clipped: share in [0, 1] of the pixels that were out of range, see `nst.images.clipped`.
+    """
+
+    content: float
+    style: float
+    tv: float
+    total: float
+    layers: dict[str, float]
+    clipped: float
+
+
+def excess(picture: float, optimised: float) -> float | None:
+    """How many times a picture's total is that of the image that it was made of.
+
+    None where that is no more than `TOLERATED`.
+    """
+    if not picture > TOLERATED * optimised:
+        return None
+    return picture / optimised if optimised > 0 else math.inf
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished run.
 
@@ -55,16 +94,18 @@ class Result:
         last_picture: the image at the end; with `steps` used up it is one update past the last row.
         losses: one row per evaluation, those before a resumption too.
         recoveries: see `nst.guard`.
-        best: the row that measured `picture`; None if no loss was finite.
+        best: the row that measured the image which `picture` was made of; None if no loss was
+            finite.
+        picture_losses: those of `picture` itself.
         status: `ok`, `failed` or `interrupted`.
         stop_reason: see `nst.records.Outcome`.
         error: one line where the run failed.
         steps: optimizer steps.
         seconds: of optimisation.
-        yardstick: unweighted `content` and `style` terms of `picture` over the layers of Gatys et
-            al., whatever the run minimised: comparable between runs whose own losses are not; and
-            their `balance`, see `nst.yardstick.balance`. None where the picture is too small or
-            the weights too short for those layers.
+        yardstick: unweighted `content` and `style` terms of `picture` as it is saved over the
+            layers of Gatys et al., whatever the run minimised: comparable between runs whose own
+            losses are not; and their `balance`, see `nst.yardstick.balance`. None where the picture
+            is too small or the weights too short for those layers.
         start: what was known before the first evaluation.
     """
 
@@ -73,6 +114,7 @@ class Result:
     losses: list[Row]
     recoveries: Sequence[Recovery]
     best: Row | None
+    picture_losses: PictureLosses
     status: Status
     stop_reason: str
     error: str | None

@@ -141,13 +141,11 @@ class TensorBoard(Tracker):
             picture = images.load(result.picture)
             panels.append(images.to_unit_tensor(images.to_tensor(picture, _hw(panels[0]))))
             self._image("image/content_style_result", _side_by_side(panels), end)
-        if result.best and result.losses:
-            final = result.losses[-1]
+        if result.best:
             terms = ("total", "content", "style")
-            metrics = {f"summary/final_{name}": getattr(final, name) for name in terms}
-            metrics["summary/best_total"] = result.best.total
-            metrics["summary/seconds"] = result.seconds
-            self._hparams_row(metrics, end)
+            found = {f"picture_{name}": getattr(result.picture_losses, name) for name in terms}
+            found |= {"clipped": result.picture_losses.clipped, "seconds": result.seconds}
+            self._hparams_row({f"summary/{name}": value for name, value in found.items()}, end)
 
     def close(self) -> None:
         """Flush and close the event file."""

@@ -1,4 +1,4 @@
-"""A measure of pictures that is the same for all runs, whatever each of them minimised."""
+"""What a finished picture is worth: by its run's own objective, and by one that all runs share."""
 
 from statistics import fmean
 
@@ -6,12 +6,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst import images
 from nst.objective import Objective, Terms
+from nst.results import PictureLosses
 from nst.vgg import VGG19, Pooling, minimum_side
 from nst.weights import Weights
 
 GATYS_CONTENT = {"relu4_2": 1.0}
 GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "relu5_1": 1.0}
+
+
+@torch.no_grad()
+def picture_losses(objective: Objective, picture: Tensor, image: Tensor) -> PictureLosses:
+    """The losses of a picture as it is saved.
+
+    Args:
+        objective: the run's, in float32.
+        picture: as it is read back from its file, 1 x 3 x H x W.
+        image: what it was made of, likewise.
+    """
+    terms = objective(picture)
+    return PictureLosses(
+        content=terms.content.item(),
+        style=terms.style.item(),
+        tv=terms.tv.item(),
+        total=terms.total.item(),
+        layers={name: term.item() for name, term in terms.layers.items()},
+        clipped=images.clipped(image),
+    )
 
 
 @torch.no_grad()

@@ -1,12 +1,12 @@
 """Measure nst beside the loops that people write themselves: speed, convergence, memory.
 
     python scripts/bench.py --size 256 512 --repeats 7 --device cpu --json bench.json
-    python scripts/bench.py --size --race 512
+    python scripts/bench.py --size --race 512 --weights embedded natural.safetensors
     python scripts/bench.py --size --memory 512 1024 2048 4096
 
 - `--size`: seconds of one evaluation, see benchmarks/speed.py;
-- `--race`: seconds to the loss that a textbook loop with L-BFGS has after 300 evaluations, see
-  benchmarks/race.py;
+- `--race`: seconds to the picture that a textbook loop with L-BFGS leaves after 300 evaluations,
+  and to its loss, see benchmarks/race.py;
 - `--memory`: peak memory of whole runs, see benchmarks/memory.py.
 
 Everything runs on this machine and side by side; `--json` keeps what was measured. Needs torch,
@@ -36,10 +36,16 @@ def main() -> None:
     sides = {"type": int, "nargs": "*"}
     parser.add_argument("--size", **sides, default=[256], help="speed at these sides in px (256)")
     parser.add_argument("--repeats", type=int, default=7, help="timings of each for --size (7)")
-    parser.add_argument("--race", **sides, default=[], help="time to a loss at these sides")
+    parser.add_argument("--race", **sides, default=[], help="time to a picture at these sides")
     parser.add_argument("--evaluations", type=int, default=300, help="of the textbook loop (300)")
     inits = list(race.INITS)
     parser.add_argument("--init", nargs="+", choices=inits, default=inits, help="for --race")
+    parser.add_argument(
+        "--weights", nargs="+", default=["embedded"], help="networks for --race (embedded)"
+    )
+    parser.add_argument(
+        "--precision", nargs="+", default=["fp32", "bf16"], help="of nst for --race (fp32 bf16)"
+    )
     parser.add_argument("--memory", **sides, default=[], help="peak memory at these sides")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (cpu)")
     parser.add_argument("--json", type=Path, help="file for the figures, with every repeat")
@@ -54,8 +60,9 @@ def main() -> None:
         "machine": about,
         "speed": [speed.measure(size, arguments.repeats, device) for size in arguments.size],
         "race": [
-            race.measure(size, init, arguments.evaluations, device)
+            race.measure(size, init, arguments.evaluations, device, weights, arguments.precision)
             for size in arguments.race
+            for weights in arguments.weights
             for init in arguments.init
         ],
         "memory": memory.measure(arguments.memory, arguments.device),

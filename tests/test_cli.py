@@ -116,7 +116,10 @@ def check_tensorboard(run: Path, lines: list[dict[str, object]], name: str) -> N
     scalars = set(board.Tags()["scalars"])
     assert {f"loss/{term}" for term in ("total", "content", "style", "tv")} <= scalars
     assert {"per_layer/content/relu4_2", "per_layer/style/relu5_1"} <= scalars
-    assert {"speed/evaluations_per_second", "summary/final_total", "summary/best_total"} <= scalars
+    assert {"speed/evaluations_per_second", "summary/picture_total", "summary/clipped"} <= scalars
+    assert board.Scalars("summary/picture_total")[0].value == pytest.approx(
+        record(run)["picture"]["total"], rel=1e-6
+    )
     logged = [(event.step, event.value) for event in board.Scalars("loss/total")]
     assert logged == [
         (line["evaluation"], pytest.approx(line["total"], rel=1e-6)) for line in lines

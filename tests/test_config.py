@@ -13,7 +13,10 @@ from nst.errors import InputError
 from nst.schema import groups
 
 CONF = app.config_dir()
-GROUPS = ("optimizer", "init", "layers", "loss", "model", "budget", "experiment")
+GROUPS = (
+    *("optimizer", "init", "parametrization", "gamut", "precision", "layers", "loss", "model"),
+    *("schedule", "budget", "guard", "experiment"),
+)
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 EXPERIMENTS = [option for group, option in OPTIONS if group == "experiment"]
 
@@ -96,6 +99,7 @@ def test_reference_experiment_is_the_reference(optimizer: str, steps: int) -> No
         "gram": groups.Gram.chw,
         "joint": False,
     }
+    assert options.gamut._target_ == "nst.gamuts.free"
     assert options.optimizer.lr == {"adam": 0.1, "lbfgs": 1}[optimizer]
     name = {"adam": "adam", "lbfgs": "lbfgs_torch"}[optimizer]
     assert options.optimizer._target_ == f"nst.optimizers.{name}"

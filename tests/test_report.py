@@ -24,12 +24,13 @@ from PIL import Image
 import nst.report
 from nst.report import Report, ReportError, text, write_report
 from nst.report.__main__ import main
+from nst.report.canvas import Sheet
 from nst.report.curves import band
 from nst.report.findings import find
 from nst.report.layout import arrange
 from nst.report.measures import first_reach, stability, target_total
 from nst.report.observations import Observation
-from nst.report.runs import Curve, Losses, Run
+from nst.report.runs import Curve, Losses, PictureLosses, Run
 from nst.report.scan import natural, read_curve, read_sweep
 from nst.report.sheet import compose
 
@@ -44,6 +45,8 @@ START = {"content": 10.0, "random": 80.0}
 RATE = {"adam": 0.96, "lbfgs": 0.80}
 SECONDS = {"adam": 0.1, "lbfgs": 0.125}  # per evaluation
 EVALUATIONS = 60
+ROUNDED = 0.05  # what saving an image adds to its total: less than 5 % of every floor
+CLIPPED = 0.031
 FOUR = {"optimizer": ["adam", "lbfgs"], "init": ["random", "content"]}
 TWELVE = {**FOUR, "seed": ["0", "1", "2"]}
 THIRTY = {
@@ -92,14 +95,38 @@ def rows_for(setting: Mapping[str, str], total: Total, evaluations: int) -> list
     return [loss_row(e, total(e), pace, from_content) for e in range(1, evaluations + 1)]
 
 
+def picture_of(total: float | None, clipped: float = CLIPPED) -> Json:
+    """Return the record of a saved picture; its shares of the terms are not those of a row."""
+    content, style = (None, None) if total is None else (0.3 * total, 0.7 * total)
+    return {
+        "file": "result.png",
+        "total": total,
+        "content": content,
+        "style": style,
+        "tv": None if total is None else 0.0,
+        "layers": {
+            "content/relu4_2": content,
+            "style/relu1_1": None if style is None else style / 1e6,
+        },
+        "clipped": clipped,
+    }
+
+
+def picture_total(total: Total) -> float:
+    """Return the total of the picture of a run whose last evaluation is its best."""
+    return total(EVALUATIONS) + ROUNDED
+
+
 def result_for(setting: Mapping[str, str], rows: Sequence[Json], **changes: Any) -> Json:
     seconds = rows[-1]["seconds"]
+    best = min(rows, key=lambda row: row["total"])
     return {
         "status": "ok",
         "stop_reason": "evaluations",
         "error": None,
         "final": rows[-1],
-        "best": min(rows, key=lambda row: row["total"]),
+        "best": best,
+        "picture": picture_of(best["total"] + ROUNDED),
         "steps": len(rows),
         "evaluations": len(rows),
         "seconds": seconds,
@@ -153,6 +180,7 @@ def break_job(run: Path, **result: Any) -> None:
     """Turn a finished run into a failed one."""
     found = json.loads((run / "result.json").read_text())
     found |= {"status": "failed", "stop_reason": "exception", "final": None, "best": None}
+    found["picture"] = None
     (run / "result.json").write_text(json.dumps(found | result))
     (run / "result.png").unlink()
 
@@ -243,9 +271,12 @@ def test_csv_holds_a_row_per_run_with_what_was_swept(four: Report) -> None:
         assert row["run"] == f"init-{row['init']}_optimizer-{row['optimizer']}" == run.name
         assert (row["status"], row["stop_reason"], row["error"]) == ("ok", "evaluations", "")
         assert float(row["final_total"]) == float(row["best_total"]) == total
-        assert float(row["final_content"]) + float(row["final_style"]) == pytest.approx(total)
-        assert float(row["content/relu4_2"]) == 0.4 * total
-        assert float(row["style/relu1_1"]) == pytest.approx(0.6e-6 * total)
+        saved = total + ROUNDED
+        assert float(row["picture_total"]) == saved
+        assert float(row["picture_content"]) == float(row["content/relu4_2"]) == 0.3 * saved
+        assert float(row["picture_style"]) == 0.7 * saved
+        assert float(row["style/relu1_1"]) == pytest.approx(0.7e-6 * saved)
+        assert (float(row["picture_tv"]), float(row["clipped"])) == (0.0, CLIPPED)
         assert int(row["evaluations"]) == int(row["best_evaluation"]) == EVALUATIONS
         assert float(row["evaluations_per_second"]) == pytest.approx(1 / SECONDS[row["optimizer"]])
         assert row["weights"] == f"imagenet {SHA}"
@@ -271,7 +302,7 @@ def test_stability_matches_the_closed_form(four: Report) -> None:
 
 
 def test_factor_ratios_are_those_of_the_csv(four: Report) -> None:
-    totals = {(r["optimizer"], r["init"]): float(r["final_total"]) for r in read_csv(four.folder)}
+    totals = {(r["optimizer"], r["init"]): float(r["picture_total"]) for r in read_csv(four.folder)}
     effects = {effect.factor: effect for effect in four.findings.effects}
     optimizer, init = effects["optimizer"], effects["init"]
     assert (optimizer.level, optimizer.baseline) == ("adam", "lbfgs")
@@ -292,8 +323,8 @@ def test_all_five_observations_hold_in_a_sweep_made_so(four: Report) -> None:
     assert first["second_evaluations"] == EVALUATIONS
     assert first["second_seconds"] == pytest.approx(EVALUATIONS * SECONDS["adam"])
     assert first["final_ratio"] == pytest.approx(
-        decay({"optimizer": "adam", "init": "random"})(EVALUATIONS)
-        / decay({"optimizer": "lbfgs", "init": "random"})(EVALUATIONS)
+        picture_total(decay({"optimizer": "adam", "init": "random"}))
+        / picture_total(decay({"optimizer": "lbfgs", "init": "random"}))
     )
     assert found[1].numbers["optimizer=lbfgs"]["second_jump"] == pytest.approx(3.0)
     assert found[2].numbers[""] == {"unstable": 1, "runs": 1, "jump": pytest.approx(3.0)}
@@ -361,7 +392,7 @@ def test_seeds_are_repetitions(twelve: Report) -> None:
     rows = read_csv(twelve.folder)
     for item in twelve.findings.settings:
         totals = [
-            float(row["final_total"])
+            float(row["picture_total"])
             for row in rows
             if row["status"] == "ok"
             and all(row[key] == value for key, value in item.setting.levels.items())
@@ -376,7 +407,7 @@ def test_seeds_are_repetitions(twelve: Report) -> None:
 def test_findings_use_the_means_over_seeds(twelve: Report) -> None:
     def typical(optimizer: str, init: str) -> float:
         return statistics.fmean(
-            float(row["final_total"])
+            float(row["picture_total"])
             for row in read_csv(twelve.folder)
             if (row["optimizer"], row["init"], row["status"]) == (optimizer, init, "ok")
         )
@@ -399,10 +430,12 @@ def test_page_says_what_the_csv_says(twelve: Report) -> None:
         assert cells[:3] == [row["optimizer"], row["init"], row["seed"]]
         assert cells[3].startswith(row["status"])
         for cell, column in zip(cells[4:8], ("total", "content", "style"), strict=False):
-            value = row[f"final_{column}"]
+            value = row[f"picture_{column}"]
             assert cell == text.number(float(value) if value else None)
+        assert cells[7] == ("3.1 %" if row["clipped"] else "-")
+        assert cells[8] == text.number(float(row["best_total"]) if row["best_total"] else None)
         reached = row["evaluations_to_target"]
-        assert cells[9] == (reached or "never")
+        assert cells[10] == (reached or "never")
     assert twelve.findings.headline.replace("\u00a0", " ") in page.text
     for item in twelve.findings.observations:
         assert item.claim in page.text
@@ -430,7 +463,7 @@ def test_failed_and_killed_jobs_are_part_of_the_report(twelve: Report) -> None:
     rows = {row["run"]: row for row in read_csv(twelve.folder)}
     failed = rows["init-content_optimizer-adam_seed-1"]
     killed = rows["init-random_optimizer-lbfgs_seed-2"]
-    assert (failed["status"], failed["final_total"]) == ("failed", "")
+    assert (failed["status"], failed["picture_total"]) == ("failed", "")
     assert failed["error"] == "RuntimeError: out of memory"
     assert (killed["status"], killed["evaluations"]) == ("missing", "")
     assert "no result.json" in killed["error"]
@@ -449,7 +482,7 @@ def test_a_sweep_where_nothing_finished(tmp_path: Path) -> None:
     report = write_report(tmp_path)
     assert report.findings.headline.startswith("No run finished")
     assert {item.verdict for item in report.findings.observations} == {"not testable here"}
-    assert all(row["final_total"] == "" for row in read_csv(tmp_path))
+    assert all(row["picture_total"] == "" for row in read_csv(tmp_path))
 
 
 def test_folders_with_next_to_nothing_in_them(tmp_path: Path) -> None:
@@ -476,8 +509,16 @@ def test_a_diverged_run_is_not_the_target(tmp_path: Path) -> None:
     assert report.findings.observations[0].verdict == "does not hold"
 
 
-def test_a_non_finite_end_is_no_result(tmp_path: Path) -> None:
+def test_a_picture_with_a_non_finite_loss_is_no_result(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"init": "content"})
+    write_run(tmp_path / "b", {"init": "random"}, picture=picture_of(None))
+    report = write_report(tmp_path)
+    assert [run.ok for run in report.runs] == [True, False]
+    assert [item.score is None for item in report.findings.settings] == [False, True]
+    assert any("non-finite loss: b" in line for line in report.findings.warnings)
+
+
+def test_a_non_finite_end_is_a_jump_and_no_target(tmp_path: Path) -> None:
     totals = [40.0, 30.0, math.nan]
     run = write_run(tmp_path / "b", {"init": "random"}, lambda e: totals[e - 1], evaluations=3)
     assert "NaN" in (run / "losses.jsonl").read_text()
@@ -485,7 +526,8 @@ def test_a_non_finite_end_is_no_result(tmp_path: Path) -> None:
     found = report.findings.runs["b"]
     assert found.stability is not None
     assert (found.stability.raised, found.stability.jump) == (0.5, math.inf)
-    assert any("non-finite loss: b" in line for line in report.findings.warnings)
+    assert found.target is None
+    assert report.runs[0].ok  # the picture is of the best image, whose loss is finite
 
 
 def test_a_run_stopped_by_a_non_finite_loss_is_unstable(tmp_path: Path) -> None:
@@ -581,6 +623,154 @@ def test_runs_without_a_yardstick_are_not_ranked_across_objectives(tmp_path: Pat
     assert find(read_sweep(tmp_path)).best is None
 
 
+def write_gamuts(folder: Path) -> Path:
+    """Write two runs; the one of the higher loss while optimising saved the better picture."""
+    write_run(folder / "srgb", {"gamut": "srgb"}, lambda e: 6 / e, picture=picture_of(0.102, 0))
+    write_run(folder / "free", {"gamut": "free"}, lambda e: 3 / e, picture=picture_of(24.5))
+    return folder
+
+
+def test_runs_are_ranked_by_their_pictures(tmp_path: Path) -> None:
+    report = write_report(write_gamuts(tmp_path))
+    free, srgb = report.runs
+    assert free.final is not None
+    assert srgb.final is not None
+    assert (free.final.total, srgb.final.total) == (0.05, 0.1)
+    found = report.findings
+    assert found.best == "srgb"
+    assert found.headline.startswith(
+        "The setting gamut=srgb reached the lowest total loss, 0.102 after"
+    )
+    assert "240 times lower than gamut=free (24.5)" in found.headline
+    (effect,) = found.effects
+    assert (effect.level, effect.baseline) == ("free", "srgb")
+    assert effect.geometric_mean == pytest.approx(24.5 / 0.102)
+    scores = {item.setting.levels["gamut"]: item for item in found.settings}
+    for gamut, total in {"srgb": 0.102, "free": 24.5}.items():
+        terms = scores[gamut].score, scores[gamut].content, scores[gamut].style
+        means = [term.mean if term else None for term in terms]
+        assert means == pytest.approx([total, 0.3 * total, 0.7 * total])
+    assert not any("comparable" in warning for warning in found.warnings)
+
+
+def test_convergence_is_that_of_the_evaluations(tmp_path: Path) -> None:
+    found = find(read_sweep(write_gamuts(tmp_path)))
+    assert {item.target for item in found.runs.values()} == {0.1}
+    reached = {name: item.reach.evaluations for name, item in found.runs.items() if item.reach}
+    assert reached == {"srgb": EVALUATIONS, "free": EVALUATIONS // 2}
+
+
+def test_observed_losses_are_of_pictures_and_targets_of_evaluations(tmp_path: Path) -> None:
+    for optimizer, total in {"adam": 9.0, "lbfgs": 12.0}.items():
+        setting = {"optimizer": optimizer}
+        write_run(tmp_path / optimizer, setting, decay(setting), picture=picture_of(total))
+    first = find(read_sweep(tmp_path)).observations[0]
+    assert first.verdict == "does not hold"
+    (evidence,) = first.evidence
+    assert evidence.startswith("L-BFGS ended at 12.0, 1.33 times higher than Adam (9.00); ")
+    target = text.number(decay({"optimizer": "adam"})(EVALUATIONS))
+    assert f"to reach {target} while optimising, L-BFGS took" in evidence
+
+
+def excess_cautions(folder: Path) -> list[str]:
+    warnings = find(read_sweep(folder)).warnings
+    return [warning for warning in warnings if "optimised" in warning]
+
+
+def test_a_picture_worse_than_the_image_optimised_is_a_caution(tmp_path: Path) -> None:
+    assert excess_cautions(write_gamuts(tmp_path)) == [
+        "The saved picture of free has 490 times the loss of the image that was optimised: it left "
+        "the range that a picture can hold (gamut=free), and 3.1 % of its pixels were clipped."
+    ]
+
+
+def test_of_several_worse_pictures_the_worst_is_named(tmp_path: Path) -> None:
+    write_gamuts(tmp_path)
+    write_run(tmp_path / "other", {"gamut": "free"}, lambda e: 3 / e, picture=picture_of(5.0))
+    assert excess_cautions(tmp_path) == [
+        "The saved pictures of 2 of 3 runs have up to 490 times the loss of the images that were "
+        "optimised; the factor is largest for free: it left the range that a picture can hold "
+        "(gamut=free), and 3.1 % of its pixels were clipped."
+    ]
+
+
+@pytest.mark.parametrize(("total", "said"), [(2.1, 0), (2.11, 1), (1.9, 0), (None, 0)])
+def test_a_picture_worse_by_5_percent_is_none(
+    tmp_path: Path, total: float | None, said: int
+) -> None:
+    write_run(tmp_path / "a", {}, lambda e: 120 / e, picture=picture_of(total))
+    assert len(excess_cautions(tmp_path)) == said
+
+
+@pytest.mark.parametrize(
+    ("config", "clipped", "cause"),
+    [
+        ({"gamut": {"_target_": "nst.gamuts.free"}}, 0.5, "hold (gamut=free), and 50 % of"),
+        ({"gamut": {"_target_": "nst.gamuts.srgb"}}, 0.5, "hold, and 50 % of its pixels"),
+        ({}, 0.5, "hold, and 50 % of its pixels"),
+        ({"gamut": {"_target_": "nst.gamuts.free"}}, 0.0, "rounded to what its file can hold."),
+    ],
+)
+def test_the_cause_of_a_worse_picture_is_the_runs_own(
+    tmp_path: Path, config: Json, clipped: float, cause: str
+) -> None:
+    picture = picture_of(99.0, clipped)
+    write_run(tmp_path / "a", {}, config=config, picture=picture)
+    (caution,) = excess_cautions(tmp_path)
+    assert cause in caution
+
+
+@pytest.mark.parametrize("picture", ["result.png", None])
+def test_a_run_whose_picture_was_not_measured_counts_by_its_best_row(
+    tmp_path: Path, picture: str | None
+) -> None:
+    def rising(evaluation: int) -> float:
+        return 4.0 + abs(evaluation - 30)
+
+    write_run(tmp_path / "old", {"init": "random"}, rising, picture=picture)
+    write_run(tmp_path / "new", {"init": "content"}, lambda e: 6.0)
+    report = write_report(tmp_path)
+    assert report.findings.best == "old"
+    head, _, cells = page_of(tmp_path).rows[-3:]
+    shown = dict(zip(head, cells, strict=True))
+    assert (shown["total"], shown["clipped"], shown["while optimising"]) == ("4.00", "-", "4.00")
+    row = next(row for row in read_csv(tmp_path) if row["run"] == "old")
+    assert (float(row["picture_total"]), float(row["final_total"])) == (4.0, 34.0)
+    assert (float(row["picture_content"]), row["clipped"]) == (1.6, "")
+    sentence = (
+        "The saved picture of old was not measured, because an earlier version of nst made it: "
+        "the run counts by its best evaluation."
+    )
+    assert sentence in report.findings.warnings
+    write_run(tmp_path / "older", {"init": "random"}, rising, picture=picture, best=None)
+    found = find(read_sweep(tmp_path))
+    assert any("pictures of 2 of 3 runs were not measured" in line for line in found.warnings)
+    (scores,) = (s.setting.scores for s in found.settings if s.setting.levels["init"] == "random")
+    assert sorted(scores) == [4.0, 34.0]
+
+
+def test_columns_of_the_csv_say_what_they_measure(four: Report) -> None:
+    names = list(read_csv(four.folder)[0])
+    start = names.index("stop_reason")
+    assert names[start + 1 : start + 9] == [
+        *("picture_total", "picture_content", "picture_style", "picture_tv", "clipped"),
+        *("final_total", "best_total", "best_evaluation"),
+    ]
+    assert not {"final_content", "final_style", "final_tv"} & set(names)
+
+
+def test_the_page_tells_pictures_from_evaluations(tmp_path: Path) -> None:
+    write_report(write_gamuts(tmp_path))
+    page = page_of(tmp_path)
+    head, free, srgb = page.rows[-3:]
+    columns = dict(zip(head, zip(free, srgb, strict=True), strict=True))
+    assert columns["total"] == ("24.5", "0.102")
+    assert columns["content"] == (text.number(0.3 * 24.5), text.number(0.3 * 0.102))
+    assert columns["clipped"] == ("3.1 %", "0 %")
+    assert columns["while optimising"] == ("0.0500", "0.100")
+    assert "Losses in the tables are those of the saved pictures" in page.text
+
+
 def test_random_filters_and_unequal_budgets_are_said(tmp_path: Path) -> None:
     weights = {"source": "random", "sha256": SHA, "pooling": "avg"}
     write_run(tmp_path / "a", {"optimizer": "adam"}, weights=weights, evaluations=40)
@@ -646,26 +836,47 @@ def test_layouts_of_other_sweeps(tmp_path: Path) -> None:
     assert len(many.cells) == 12
 
 
+def assert_nothing_overlaps(sheet: Sheet) -> None:
+    sheet.png()
+    page = sheet.figure.bbox
+    boxes = [words.get_window_extent() for words in sheet.figure.texts]
+    tiles = [axes.get_window_extent() for axes in sheet.figure.axes]
+    for box in boxes:
+        assert page.x0 <= box.x0 < box.x1 <= page.x1
+        assert page.y0 <= box.y0 < box.y1 <= page.y1
+    for one, other in itertools.combinations(boxes + tiles, 2):
+        assert not one.overlaps(other)
+
+
 @pytest.mark.parametrize("name", ["four", "twelve", "thirty"])
 def test_labels_of_the_contact_sheet_do_not_overlap(
     name: str, request: pytest.FixtureRequest
 ) -> None:
     report = request.getfixturevalue(name)
     sheet = compose(read_sweep(report.folder), "title", report.findings.best)
-    sheet.png()
-    page = sheet.figure.bbox
-    boxes = [words.get_window_extent() for words in sheet.figure.texts]
-    tiles = [axes.get_window_extent() for axes in sheet.figure.axes]
-    assert len(tiles) == len(report.runs) + 2
-    for box in boxes:
-        assert page.x0 <= box.x0 < box.x1 <= page.x1
-        assert page.y0 <= box.y0 < box.y1 <= page.y1
-    for one, other in itertools.combinations(boxes + tiles, 2):
-        assert not one.overlaps(other)
+    assert len(sheet.figure.axes) == len(report.runs) + 2
+    assert_nothing_overlaps(sheet)
     captions = [words.get_text() for words in sheet.figure.texts]
     for run in report.runs:
-        if run.final is not None:
-            assert any(line.endswith(f"total {text.number(run.final.total)}") for line in captions)
+        if run.picture is not None:
+            total = text.number(run.picture.total)
+            assert any(line.endswith(f"total {total}") for line in captions)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 6, 8, 12])
+def test_captions_name_the_loss_while_optimising(tmp_path: Path, count: int) -> None:
+    for rate in range(count):
+        setting = {"optimizer.lr": str(rate)}
+        write_run(tmp_path / f"{rate}", setting, lambda e: 3 / e, picture=picture_of(95.8 + rate))
+    write_run(tmp_path / "near", {"optimizer.lr": "99"}, lambda e: 120 / e)
+    sheet = compose(read_sweep(tmp_path), "title", "0")
+    captions = [words.get_text() for words in sheet.figure.texts]
+    whole = " ".join(captions)
+    assert "best: total 95.8 (0.0500 while optimising)" in whole
+    assert whole.count("total") == count + 1
+    assert whole.count("(0.0500 while optimising)") == count
+    assert "total 2.05" in captions
+    assert_nothing_overlaps(sheet)
 
 
 def test_command_prints_the_outcome(four: Report, capsys: pytest.CaptureFixture[str]) -> None:
@@ -673,6 +884,8 @@ def test_command_prints_the_outcome(four: Report, capsys: pytest.CaptureFixture[
     captured = capsys.readouterr()
     assert captured.err == ""
     assert captured.out.count("ok (evaluations)") == 4
+    totals = [line.split()[3] for line in captured.out.splitlines()[1:5]]
+    assert totals == [text.number(picture_total(spiky(run.levels))) for run in four.runs]
     assert four.findings.headline in captured.out
     assert captured.out.splitlines()[-4:] == [str(four.folder / name) for name in FILES]
 
@@ -728,7 +941,8 @@ def run_of(totals: Sequence[float]) -> Run:
     count = np.arange(1, len(totals) + 1, dtype=float)
     final = Losses(len(totals), len(totals), float(len(totals)), 0, 0, 0, totals[-1])
     curve = Curve(count, count, values, values, values, values)
-    return Run("run", Path(), "ok", {}, {}, {}, curve, final=final)
+    picture = PictureLosses(totals[-1], 0, 0, 0, {}, None, measured=True)
+    return Run("run", Path(), "ok", {}, {}, {}, curve, picture=picture, final=final)
 
 
 losses = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30)

@@ -122,7 +122,7 @@ def test_hparams_table_has_the_four_runs(server: str, browser: "webdriver.Chrome
         lambda text: (
             "Trial ID" in text
             and len(re.findall(r"four/init-(?:content|random)_optimizer-(?:adam|lbfgs)", text)) >= 4
-            and "summary/final_total" in text
+            and "summary/picture_total" in text
         ),
         "hparams",
     )

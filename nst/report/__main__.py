@@ -42,13 +42,13 @@ def _refuse(problem: str) -> int:
 
 
 def outcome_table(report: Report) -> str:
-    """Return one line per run: its outcome, final total, evaluations and seconds."""
+    """Return one line per run: its outcome, the picture's total, evaluations, seconds."""
     lines = [("run", "outcome", "total", "evaluations", "seconds")]
     lines += [
         (
             run.name,
             outcome(run),
-            text.number(run.final.total if run.final else None),
+            text.number(run.picture.total if run.picture else None),
             text.count(run.evaluations),
             text.number(run.seconds),
         )

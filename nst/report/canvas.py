@@ -81,11 +81,11 @@ def fit(line: str, width: float, size: float) -> str:
     return text.shorten(line, max(4, int(width / (GLYPH * size))))
 
 
-def wrap(parts: Sequence[str], width: float, size: float) -> list[str]:
+def wrap(parts: Sequence[str], width: float, size: float, separator: str = SEPARATOR) -> list[str]:
     """Join ``parts`` into lines that fit ``width``."""
     lines: list[str] = []
     for part in parts:
-        joined = f"{lines[-1]}{SEPARATOR}{part}" if lines else part
+        joined = f"{lines[-1]}{separator}{part}" if lines else part
         if lines and len(joined) * GLYPH * size <= width:
             lines[-1] = joined
         else:

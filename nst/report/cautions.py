@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nst.report import text
+from nst.report.measures import picture_excess
 from nst.report.runs import Run, Sweep
 from nst.report.yardstick import Comparability, Yardstick
 
@@ -15,6 +17,7 @@ def cautions(sweep: Sweep, comparability: Comparability, yardstick: Yardstick) -
         for aspect, values in comparability.differing.items()
     ]
     found += _network(sweep) + _without_result(sweep) + _unequal_budgets(sweep)
+    found += _unmeasured(sweep) + _worse_pictures(sweep)
     return tuple(found)
 
 
@@ -73,5 +76,48 @@ def _unequal_budgets(sweep: Sweep) -> list[str]:
         return []
     return [
         f"The runs did not make the same number of evaluations ({min(spent):,} to "
-        f"{max(spent):,}): final losses compare budgets as well as methods."
+        f"{max(spent):,}): their losses compare budgets as well as methods."
     ]
+
+
+def _unmeasured(sweep: Sweep) -> list[str]:
+    found = [run.name for run in sweep.runs if run.picture and not run.picture.measured]
+    if not found:
+        return []
+    if len(found) == 1:
+        return [
+            f"The saved picture of {found[0]} was not measured, because an earlier version of nst "
+            "made it: the run counts by its best evaluation."
+        ]
+    return [
+        f"The saved pictures of {len(found)} of {len(sweep.runs)} runs were not measured, because "
+        "an earlier version of nst made them: these runs count by their best evaluations."
+    ]
+
+
+def _worse_pictures(sweep: Sweep) -> list[str]:
+    found = [(run, factor) for run in sweep.runs if (factor := picture_excess(run)) is not None]
+    if not found:
+        return []
+    worst, factor = max(found, key=lambda pair: pair[1])
+    times = f"{text.number(factor)} times the loss"
+    if len(found) == 1:
+        return [
+            f"The saved picture of {worst.name} has {times} of the image that was optimised: "
+            f"{_cause(worst)}."
+        ]
+    return [
+        f"The saved pictures of {len(found)} of {len(sweep.runs)} runs have up to {times} of the "
+        f"images that were optimised; the factor is largest for {worst.name}: {_cause(worst)}."
+    ]
+
+
+def _cause(run: Run) -> str:
+    """Say what a picture lost when it was saved."""
+    if not (run.picture and run.picture.clipped):
+        return "it was rounded to what its file can hold"
+    free = run.value("gamut") == "free" or run.value("gamut._target_").endswith(".free")
+    return (
+        f"it left the range that a picture can hold{' (gamut=free)' if free else ''}, and "
+        f"{text.percent(run.picture.clipped)} of its pixels were clipped"
+    )

@@ -39,9 +39,10 @@ class RunFinding:
 class SettingFinding:
     """One setting over its repetitions.
 
-    ``score`` (the yardstick), ``content``, ``style`` and ``seconds`` are of the runs that
-    finished. ``evaluations`` and ``seconds_to_target`` are means over them, infinite where
-    one never reached the target. ``raised`` is the mean, ``jump`` the largest of all runs.
+    ``score`` (the yardstick), ``content`` and ``style`` are of the saved pictures of the runs
+    that finished, ``seconds`` of these runs. ``evaluations`` and ``seconds_to_target`` are
+    means over them, infinite where one never reached the target while optimising. ``raised``
+    is the mean, ``jump`` the largest of all runs.
     """
 
     setting: Setting
@@ -108,7 +109,7 @@ def find(sweep: Sweep) -> Findings:
 
 
 def _run_findings(sweep: Sweep, comparability: Comparability) -> dict[str, RunFinding]:
-    """Measure every run; the target is the worst final total among comparable runs."""
+    """Measure every run; the target is the worst final evaluation's among comparable runs."""
     groups = comparability.groups
     targets = {
         group: target_total(run for run in sweep.runs if groups[run.name] == group)
@@ -125,14 +126,14 @@ def _run_findings(sweep: Sweep, comparability: Comparability) -> dict[str, RunFi
 
 
 def _setting_finding(setting: Setting, per_run: Mapping[str, RunFinding]) -> SettingFinding:
-    finals = [run.final for run in setting.finished if run.final]
+    pictures = [run.picture for run in setting.finished if run.picture]
     traced = [per_run[run.name].reach for run in setting.finished if len(run.curve)]
     steady = [found for run in setting.runs if (found := per_run[run.name].stability)]
     return SettingFinding(
         setting=setting,
         score=spread(setting.scores),
-        content=spread(final.content for final in finals),
-        style=spread(final.style for final in finals),
+        content=spread(picture.content for picture in pictures),
+        style=spread(picture.style for picture in pictures),
         seconds=spread(run.seconds for run in setting.finished if run.seconds is not None),
         evaluations=mean([reach.evaluations if reach else math.inf for reach in traced]),
         seconds_to_target=mean([reach.seconds if reach else math.inf for reach in traced]),

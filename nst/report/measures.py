@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nst.report.runs import Floats, Run
+from nst.results import excess
 
 # A final total is evaluated anew after the last step: allow float32 rounding against a row.
 ROUNDING = 1e-6
@@ -96,12 +97,24 @@ def improved(run: Run) -> bool:
 def target_total(runs: Iterable[Run]) -> float | None:
     """Return the final total of the worst run that finished, the target for convergence.
 
-    Runs that ended above their start are left out while others remain: every run would
-    reach such a total at its first evaluation.
+    It is of evaluations, as the curves are, not of saved pictures. Runs that ended above their
+    start are left out while others remain: every run would reach such a total at its first
+    evaluation.
     """
     finished = [run for run in runs if run.ok]
     chosen = [run for run in finished if improved(run)] or finished
-    return max((run.final.total for run in chosen if run.final), default=None)
+    totals = [run.final.total for run in chosen if run.final]
+    return max(filter(math.isfinite, totals), default=None)
+
+
+def picture_excess(run: Run) -> float | None:
+    """Return how many times the best evaluation's total the saved picture has.
+
+    ``None`` where one of the two is unknown or the picture is as good, see `nst.results.excess`.
+    """
+    if run.picture is None or run.best is None:
+        return None
+    return excess(run.picture.total, run.best.total)
 
 
 def stability(run: Run) -> Stability | None:

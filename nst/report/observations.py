@@ -135,13 +135,13 @@ def _test_final(pair: Pair) -> Tested | None:
 
 
 def _test_speed(pair: Pair) -> Tested | None:
-    """Compare the evaluations both need to the total at which the worse of them ended."""
+    """Compare the evaluations both need to the total of the worse one's last evaluation."""
     target = target_total([*pair.first.finished, *pair.second.finished])
     first, second = _effort(pair.first, target), _effort(pair.second, target)
     if first is None or second is None:
         return None
     efforts = [f"{name} {_spent(e)}" for name, e in zip(pair.labels, (first, second), strict=True)]
-    words = f"to reach {text.number(target)}, {efforts[0]}, {efforts[1]}"
+    words = f"to reach {text.number(target)} while optimising, {efforts[0]}, {efforts[1]}"
     figures = {"first_evaluations": first[0], "second_evaluations": second[0]}
     figures |= {"first_seconds": first[1], "second_seconds": second[1]}
     return Tested(pair.name, first[0] < second[0], words, figures)
@@ -212,9 +212,9 @@ def _unstable_from_random(settings: Sequence[Setting]) -> Observation:
     unstable = [run for run in runs if _is_unstable(run)]
     jump = max(steady.jump for run in runs if (steady := stability(run)))
     words = (
-        f"Unstable runs: {len(unstable)} of {len(runs)} (loss not finite, ended above its "
-        f"start, or grew {UNSTABLE_JUMP:g} times or more in one evaluation); largest jump "
-        f"{text.jump(jump)}."
+        f"Unstable runs: {len(unstable)} of {len(runs)} (while optimising, the loss was not "
+        f"finite, ended above its start, or grew {UNSTABLE_JUMP:g} times or more in one "
+        f"evaluation); largest jump {text.jump(jump)}."
     )
     numbers = {"": {"unstable": len(unstable), "runs": len(runs), "jump": jump}}
     return Observation(claim, "holds" if unstable else "does not hold", (words,), numbers)

@@ -158,22 +158,25 @@ def _effort(value: float | None) -> Field:
 
 def _runs_head(sweep: Sweep) -> list[tuple[str, bool]]:
     """Return (column title, whether it holds numbers)."""
-    numbers = ["total", "content", "style", "best total", "evals", "evals to target"]
-    numbers += ["s to target", "share of rises", "largest jump", "seconds", "evals/s"]
+    numbers = ["total", "content", "style", "clipped", "while optimising"]
+    numbers += ["evals", "evals to target", "s to target"]
+    numbers += ["share of rises", "largest jump", "seconds", "evals/s"]
     words = ["run"] if not sweep.factors else list(sweep.factors)
     return [*((name, False) for name in [*words, "outcome"]), *((name, True) for name in numbers)]
 
 
 def _run(run: Run, finding: RunFinding, sweep: Sweep) -> list[Field]:
     names = [Field(text.level(run.levels[key]), kind="text") for key in sweep.factors]
-    final, steady = run.final, finding.stability
+    picture, steady = run.picture, finding.stability
+    clipped = picture.clipped if picture else None
     raised, jump = (steady.raised, steady.jump) if steady else (None, None)
     return [
         *(names or [Field(run.name, kind="text")]),
         Field(outcome(run), kind=run.status),
-        _number(final.total if final else None),
-        _number(final.content if final else None),
-        _number(final.style if final else None),
+        _number(picture.total if picture else None),
+        _number(picture.content if picture else None),
+        _number(picture.style if picture else None),
+        Field(text.percent(clipped), clipped),
         _number(run.best.total if run.best else None),
         Field(text.count(run.evaluations), run.evaluations),
         *_reach(finding.reach, len(run.curve) > 0),

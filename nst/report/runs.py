@@ -36,6 +36,25 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class PictureLosses:
+    """The losses of the picture that a run saved: clipped, and rounded to what its file holds.
+
+    ``content``, ``style`` and ``tv`` are the weighted terms that add up to ``total``;
+    ``layers`` holds the unweighted term of each tap. ``clipped`` is the share in [0, 1] of the
+    pixels that were clipped, ``None`` where that is unknown. Where the picture was not
+    ``measured``, the losses are those of the evaluation that it was made from.
+    """
+
+    total: float
+    content: float
+    style: float
+    tv: float
+    layers: Mapping[str, float]
+    clipped: float | None
+    measured: bool
+
+
+@dataclass(frozen=True)
 class Curve:
     """The losses of one run over its evaluations: one-dimensional arrays of one length."""
 
@@ -56,8 +75,9 @@ class Run:
     """One run folder, as far as it could be read.
 
     ``status`` is ``ok``, ``failed``, ``interrupted`` or ``missing`` (no readable
-    ``result.json``). ``levels`` gives this run's value of every swept factor, ``yardstick`` the
-    unweighted terms of the final image that do not depend on what the run minimised.
+    ``result.json``). ``levels`` gives this run's value of every swept factor. ``picture`` and
+    ``yardstick`` are of the picture as saved; the latter's unweighted terms do not depend on
+    what the run minimised. ``final`` and ``best`` are evaluations, of the image being optimised.
     """
 
     name: str
@@ -70,6 +90,7 @@ class Run:
     stop_reason: str = ""
     error: str = ""
     yardstick: Mapping[str, float] = field(default_factory=dict)
+    picture: PictureLosses | None = None
     final: Losses | None = None
     best: Losses | None = None
     steps: int | None = None
@@ -86,8 +107,8 @@ class Run:
 
     @property
     def ok(self) -> bool:
-        """Whether the run finished with a finite final total."""
-        return self.status == "ok" and self.final is not None and np.isfinite(self.final.total)
+        """Whether the run finished with a picture of a finite total."""
+        return self.status == "ok" and self.picture is not None and np.isfinite(self.picture.total)
 
     def value(self, key: str) -> str:
         """Return the setting of ``key``: overridden, else chosen group, else configured."""

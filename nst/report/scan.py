@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from nst.errors import InputError
-from nst.report.runs import Curve, Losses, Run, Sweep
+from nst.report.runs import Curve, Losses, PictureLosses, Run, Sweep
 
 Number = TypeVar("Number", int, float)
 
@@ -93,6 +93,7 @@ def _read_run(folder: Path) -> Run:
     if status not in STATUSES:
         status = "missing"
         problem = problem or "result.json has no known status"
+    final, best = _losses(result.get("final")), _losses(result.get("best"))
     return Run(
         name=folder.resolve().name,
         folder=folder,
@@ -103,9 +104,10 @@ def _read_run(folder: Path) -> Run:
         curve=read_curve(folder / "losses.jsonl"),
         stop_reason=_text(result.get("stop_reason")),
         error=_text(result.get("error")) or problem,
-        yardstick={k: _number(v) for k, v in _mapping(result.get("yardstick")).items()},
-        final=_losses(result.get("final")),
-        best=_losses(result.get("best")),
+        yardstick=_numbers(result.get("yardstick")),
+        picture=_picture(result.get("picture"), best or final),
+        final=final,
+        best=best,
         steps=_optional(result.get("steps"), int),
         evaluations=_cost(result, "evaluations"),
         seconds=_optional(result.get("seconds"), float),
@@ -180,14 +182,43 @@ def _losses(value: object) -> Losses | None:
     row = _mapping(value)
     if "evaluation" not in row or "total" not in row or _number(row.get("scale", 1)) != 1:
         return None
-    terms = {name: _number(row.get(name)) for name in ("content", "style", "tv", "total")}
     return Losses(
         step=_optional(row.get("step"), int) or 0,
         evaluation=_cost(row) or 0,
         seconds=_number(row.get("seconds")),
-        layers={str(k): _number(v) for k, v in _mapping(row.get("layers")).items()},
-        **terms,
+        layers=_numbers(row.get("layers")),
+        **_terms(row),
     )
+
+
+def _picture(value: object, evaluation: Losses | None) -> PictureLosses | None:
+    """Return the losses of the saved picture, or else those of ``evaluation``.
+
+    Earlier versions wrote the name of the picture's file alone, or nothing.
+    """
+    found = _mapping(value)
+    if found:
+        return PictureLosses(
+            layers=_numbers(found.get("layers")),
+            clipped=_optional(found.get("clipped"), float),
+            measured=True,
+            **_terms(found),
+        )
+    if evaluation is None:
+        return None
+    return PictureLosses(
+        total=evaluation.total,
+        content=evaluation.content,
+        style=evaluation.style,
+        tv=evaluation.tv,
+        layers=evaluation.layers,
+        clipped=None,
+        measured=False,
+    )
+
+
+def _terms(record: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _number(record.get(name)) for name in ("total", "content", "style", "tv")}
 
 
 def _cost(record: Mapping[str, Any], other: str = "evaluation") -> int | None:
@@ -200,6 +231,10 @@ def _number(value: object) -> float:
     """Return ``value`` as a float, NaN where it is none (JSON writers put null for NaN)."""
     number = _optional(value, float)
     return math.nan if number is None else number
+
+
+def _numbers(value: object) -> dict[str, float]:
+    return {str(k): _number(v) for k, v in _mapping(value).items()}
 
 
 def _optional(value: object, kind: Callable[[Any], Number]) -> Number | None:

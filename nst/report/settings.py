@@ -26,7 +26,7 @@ class Setting:
 
     @property
     def finished(self) -> tuple[Run, ...]:
-        """The runs that ended with a finite total."""
+        """The runs that ended with a picture of a finite total."""
         return tuple(run for run in self.runs if run.ok)
 
     @property

@@ -22,6 +22,7 @@ from nst.report.canvas import (
     wrap,
 )
 from nst.report.layout import Labels, Layout, arrange
+from nst.report.measures import picture_excess
 from nst.report.pictures import Picture, thumbnail
 from nst.report.runs import Run, Sweep
 
@@ -50,11 +51,12 @@ class Plan:
     tile: tuple[float, float]  # width, height
     input_tile: tuple[float, float]
     label_lines: int  # above every tile of a flat layout
+    aside_lines: int  # between the total and the seconds below every tile
 
     @property
     def small(self) -> float:
         """The size of captions, in points."""
-        return NORMAL if self.tile[0] >= 1.7 else SMALL
+        return _small(self.tile[0])
 
     @property
     def header(self) -> float:
@@ -73,8 +75,8 @@ class Plan:
 
     @property
     def pitch(self) -> float:
-        """The height of one row: labels, tile, two lines of caption, gap."""
-        return self.above + self.tile[1] + 2 * LINE * self.small + 0.24
+        """The height of one row: labels, tile, lines of caption, gap."""
+        return self.above + self.tile[1] + (2 + self.aside_lines) * LINE * self.small + 0.24
 
     @property
     def width(self) -> float:
@@ -135,7 +137,14 @@ def _plan(sweep: Sweep, layout: Layout, pictures: Sequence[Picture | None]) -> P
     aspect = min(max(aspect, 0.4), 1.8)
     input_width = min(width, INPUT_WIDEST)
     lines = min(max(len(sweep.factors), 1), 4) if layout.flat else 0
-    return Plan(layout, gutter, (width, width * aspect), (input_width, input_width * aspect), lines)
+    return Plan(
+        layout=layout,
+        gutter=gutter,
+        tile=(width, width * aspect),
+        input_tile=(input_width, input_width * aspect),
+        label_lines=lines,
+        aside_lines=max(len(_aside(run, width)) for run in sweep.runs),
+    )
 
 
 def _draw_header(
@@ -199,20 +208,29 @@ def _draw_run(
     words = run.status if run.status != "ok" else "no picture"
     reason = f"\n{run.stop_reason}" if run.stop_reason and run.status != "ok" else ""
     sheet.tile(box, picture, words + reason, best)
-    if picture is None and run.final is None:
+    if picture is None and run.picture is None:
         return
-    caption = f"{'best: ' if best else ''}total {_total(run)}"
+    total = text.number(run.picture.total if run.picture else None)
+    caption = f"{'best: ' if best else ''}total {total}"
     note = text.seconds(run.seconds) + (f", {run.status}" if run.status != "ok" else "")
     x, y, line = box.left + box.width / 2, box.top + box.height + 0.13, LINE * plan.small
     sheet.write(x, y, fit(caption, box.width, plan.small), plan.small, bold=best)
-    sheet.write(x, y + line, fit(note, box.width, plan.small), plan.small, QUIET)
+    quiet = [*_aside(run, box.width), fit(note, box.width, plan.small)]
+    for index, words in enumerate(quiet, start=1):
+        sheet.write(x, y + index * line, words, plan.small, QUIET)
 
 
-def _total(run: Run) -> str:
-    """Return the final total, and the lowest on the way where that was another."""
-    final = text.number(run.final.total if run.final else None)
-    best = text.number(run.best.total) if run.best else final
-    return final if best == final else f"{final} (best {best})"
+def _aside(run: Run, width: float) -> list[str]:
+    """Return what follows the total of a picture that is worse than the image optimised."""
+    if run.best is None or picture_excess(run) is None:
+        return []
+    words = f"({text.number(run.best.total)} while optimising)".split()
+    return wrap(words, width, _small(width), " ")
+
+
+def _small(width: float) -> float:
+    """Return the size of captions below a tile of the given width, in points."""
+    return NORMAL if width >= 1.7 else SMALL
 
 
 def _label_tile(sheet: Sheet, plan: Plan, box: Box, run: Run) -> None:

@@ -16,12 +16,20 @@ Row = Mapping[str, Cell]
 def rows_of(sweep: Sweep, findings: Findings) -> tuple[Row, ...]:
     """Return the row of every run; all rows have the same columns in the same order.
 
-    Losses are weighted terms except those of the layers, which are unweighted; seconds are
-    of optimisation. ``evaluations_to_target`` and ``seconds_to_target`` count up to the
-    first total at or below ``target_total``, ``raised_share`` is in [0, 1] and
-    ``largest_jump`` a ratio. What a run does not have is ``None``, an empty cell.
+    Of the picture as saved are ``picture_total``, ``picture_content``, ``picture_style`` and
+    ``picture_tv`` (weighted terms), ``clipped`` (the share in [0, 1] of its pixels that were
+    clipped), ``fixed_content``, ``fixed_style`` and the layers' columns (unweighted terms). In
+    a run whose picture was not measured, ``clipped`` is empty and the others are of the image
+    of its best evaluation.
+
+    Of the evaluations, and so of the image being optimised, are ``final_total``,
+    ``best_total``, ``best_evaluation`` and the measures of convergence and stability:
+    ``evaluations_to_target`` and ``seconds_to_target`` count up to the first total at or below
+    ``target_total``, ``raised_share`` is in [0, 1] and ``largest_jump`` a ratio.
+
+    Seconds are of optimisation. What a run does not have is ``None``, an empty cell.
     """
-    layers = sorted({name for run in sweep.runs if run.final for name in run.final.layers})
+    layers = sorted({name for run in sweep.runs if run.picture for name in run.picture.layers})
     return tuple(_row(run, findings.runs[run.name], sweep, layers) for run in sweep.runs)
 
 
@@ -35,22 +43,24 @@ def to_csv(rows: Sequence[Row]) -> bytes:
 
 
 def _row(run: Run, finding: RunFinding, sweep: Sweep, layers: Sequence[str]) -> Row:
-    final, best = run.final, run.best
+    picture, final, best = run.picture, run.final, run.best
     reach, steady = finding.reach, finding.stability
     return {
         "run": run.name,
         **{_column(key): run.levels[key] for key in sweep.factors},
         "status": run.status,
         "stop_reason": run.stop_reason,
-        "final_content": final.content if final else None,
-        "final_style": final.style if final else None,
-        "final_tv": final.tv if final else None,
+        "picture_total": picture.total if picture else None,
+        "picture_content": picture.content if picture else None,
+        "picture_style": picture.style if picture else None,
+        "picture_tv": picture.tv if picture else None,
+        "clipped": picture.clipped if picture else None,
         "final_total": final.total if final else None,
         "best_total": best.total if best else None,
         "best_evaluation": best.evaluation if best else None,
         "fixed_content": run.yardstick.get("content"),
         "fixed_style": run.yardstick.get("style"),
-        **{name: final.layers.get(name) if final else None for name in layers},
+        **{name: picture.layers.get(name) if picture else None for name in layers},
         "evaluations": run.evaluations,
         "steps": run.steps,
         "seconds": run.seconds,

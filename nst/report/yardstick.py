@@ -16,7 +16,7 @@ OBJECTIVE = ("layers", "loss weights")  # aspects that the fixed yardstick does 
 
 @dataclass(frozen=True)
 class Yardstick:
-    """A measure of a run's final image, lower is better.
+    """A measure of a run's saved picture, lower is better.
 
     ``score`` gives it (``None`` where the run has none); ``groups`` maps each run's name to
     a number: only runs with the same number may be ranked by it.
@@ -44,15 +44,16 @@ class Comparability:
 def pick(sweep: Sweep, comparability: Comparability) -> Yardstick:
     """Return the yardstick of the report.
 
-    It is each run's own final total loss where all minimised the same objective. Where layers
+    It is the picture's total by the run's own loss where all minimised the same objective. The
+    range that an image was kept in while optimising (``gamut``) is no part of it. Where layers
     or loss weights were swept, it is the fixed measure that every run records of its picture,
     whatever it minimised; a run that lacks it has no score then.
     """
     objectives = len(set(comparability.groups.values()))
     if objectives == len(set(comparability.measured.values())):
-        return Yardstick("total loss", final_total, comparability.groups)
+        return Yardstick("total loss", picture_total, comparability.groups)
     if not any(fixed_total(run) is not None for run in sweep.runs):
-        return Yardstick("total loss", final_total, comparability.groups)
+        return Yardstick("total loss", picture_total, comparability.groups)
     return Yardstick(
         "fixed loss (content plus 1e6 style over the layers of Gatys et al.)",
         fixed_total,
@@ -60,9 +61,9 @@ def pick(sweep: Sweep, comparability: Comparability) -> Yardstick:
     )
 
 
-def final_total(run: Run) -> float | None:
-    """Return the final total of a run that finished with a finite one."""
-    return run.final.total if run.ok and run.final is not None else None
+def picture_total(run: Run) -> float | None:
+    """Return the total of the saved picture of a run that finished with a finite one."""
+    return run.picture.total if run.ok and run.picture is not None else None
 
 
 def fixed_total(run: Run) -> float | None:

@@ -19,6 +19,7 @@ from nst.schema.groups import (
     CheckpointConf,
     ContentInitConf,
     FourierConf,
+    FreeGamutConf,
     GuardConf,
     ImageInitConf,
     LayersConf,
@@ -33,6 +34,7 @@ from nst.schema.groups import (
     RandomInitConf,
     Resize,
     ScheduleConf,
+    SrgbGamutConf,
     StyleInitConf,
 )
 from nst.schema.ranges import at_least
@@ -59,6 +61,7 @@ class RunConf:
     optimizer: Any = MISSING
     init: Any = MISSING
     parametrization: Any = MISSING
+    gamut: Any = MISSING
     precision: PrecisionConf = MISSING
     layers: LayersConf = MISSING
     loss: LossConf = MISSING
@@ -87,6 +90,8 @@ def register() -> None:
     store.store(group="schema/init", name="image", node=ImageInitConf)
     store.store(group="schema/parametrization", name="pixel", node=PixelConf)
     store.store(group="schema/parametrization", name="fourier", node=FourierConf)
+    store.store(group="schema/gamut", name="srgb", node=SrgbGamutConf)
+    store.store(group="schema/gamut", name="free", node=FreeGamutConf)
 
 
 def validate(config: DictConfig) -> RunConf:

@@ -191,6 +191,22 @@ class FourierConf:
 
 
 @dataclass
+class SrgbGamutConf:
+    """`gamut=srgb`."""
+
+    _target_: str = "nst.gamuts.srgb"
+    _partial_: bool = True
+
+
+@dataclass
+class FreeGamutConf:
+    """`gamut=free`."""
+
+    _target_: str = "nst.gamuts.free"
+    _partial_: bool = True
+
+
+@dataclass
 class PrecisionConf:
     """`precision=...`."""
 

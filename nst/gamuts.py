@@ -1,0 +1,106 @@
+"""The range that the image is kept in while it is optimised.
+
+A picture file holds values in [0, 1]. Left to itself an optimizer takes the image out of that
+range, and what is saved is clipped: another image, with a loss that may be hundreds of times as
+large. So the image is made a function of unbounded values that cannot leave the range, and what is
+optimised is the picture.
+
+A gamut is a function of a parametrization that returns one. What the parametrization makes of the
+optimizer's variables, pixels or Fourier coefficients, are then the unbounded values.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from math import asin
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nst.images import statistics
+from nst.parametrizations import Parametrization
+
+Gamut = Callable[[Parametrization], Parametrization]
+
+# How sharp the corners are: 1 is a triangle wave, near 0 a sine. Corners as sharp as this are well
+# within what rounding to 8 bits takes away, and on nearly all of the range the slope is nearly 1.
+_SHARPNESS = 0.98
+# Share of the range that a starting image keeps from either bound, where the curve is flat and
+# nothing could be moved: half of what rounding to 8 bits takes away.
+_MARGIN = 1 / 512
+
+
+def free(parametrization: Parametrization) -> Parametrization:
+    """No range: the image is what the parametrization makes it, and is clipped when it is saved."""
+    return parametrization
+
+
+def srgb(parametrization: Parametrization) -> Parametrization:
+    """What an 8-bit sRGB picture can hold: every channel of every pixel in [0, 1].
+
+        image = c + r asin(k sin((u - c) / w)) / asin(k),    w = r k / asin(k),    k = 0.98
+
+    for the unbounded values u, in normalised space as the image itself, and the middle c and half
+    of the width r of each channel's range there: a triangle wave with rounded corners. Around c a
+    change of u is the same change of the image, and near the bounds, where it turns round, still a
+    large part of it. A starting image is first brought to within 1/512 of the range's width of its
+    bounds.
+    """
+    return partial(_Bounded, parametrization)
+
+
+class _Bounded:
+    """An image of a parametrization, kept in the range; see `nst.parametrizations.Image`."""
+
+    def __init__(self, parametrization: Parametrization, image: Tensor) -> None:
+        self._values = parametrization(_unbounded(image))
+        self.variables = self._values.variables
+
+    def __call__(self) -> Tensor:
+        image: Tensor = _Wave.apply(self._values())
+        return image
+
+    @torch.no_grad()
+    def assign(self, image: Tensor) -> None:
+        self._values.assign(_unbounded(image))
+
+
+class _Wave(torch.autograd.Function):
+    """Unbounded values to the image; by hand, for autograd would keep several copies of both."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        """The image."""
+        ctx.save_for_backward(values)
+        middle, reach, width = _range(values)
+        sine = (values - middle).div_(width).sin_()
+        return sine.mul_(_SHARPNESS).asin_().mul_(reach / asin(_SHARPNESS)).add_(middle)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """The values' gradient: the slope is cos(x) / sqrt(1 - k^2 sin(x)^2)."""
+        (values,) = ctx.saved_tensors
+        middle, _, width = _range(values)
+        slope: Tensor = (values - middle).div_(width).cos_()
+        # The same without the sine: 1 - k^2 + k^2 cos(x)^2.
+        return slope.div_((slope * _SHARPNESS).square_().add_(1 - _SHARPNESS**2).sqrt_()).mul_(
+            gradient
+        )
+
+
+def _unbounded(image: Tensor) -> Tensor:
+    """The values that stand for an image, or for the nearest one within the margins."""
+    middle, reach, width = _range(image)
+    within = 1 - 2 * _MARGIN
+    share = (image - middle).div_(reach).clamp_(-within, within)
+    sine = share.mul_(asin(_SHARPNESS)).sin_().div_(_SHARPNESS)
+    return sine.asin_().mul_(width).add_(middle)
+
+
+def _range(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Middle c and half width r of each channel's range in normalised space, and w; 3 x 1 x 1."""
+    mean, std = statistics(like)
+    reach = 0.5 / std
+    return (0.5 - mean) / std, reach, reach * (_SHARPNESS / asin(_SHARPNESS))
