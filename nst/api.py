@@ -175,7 +175,7 @@ def stylize(
         of_network = (found.sha256, frozenset(taps), pooling, where, precision, joint)
         network = together.network(of_network, make_network) if together else make_network()
 
-        def made(network: VGG19, side: int, precision: Precision) -> Objective:
+        def make_objective(network: VGG19, side: int, precision: Precision) -> Objective:
             return Objective(
                 network,
                 *tensors(side),
@@ -191,7 +191,7 @@ def stylize(
             )
 
         def objective(side: int) -> Callable[[Tensor], Terms]:
-            own = made(network, side, precision)
+            own = make_objective(network, side, precision)
             return partial(together.evaluate, own) if together else own
 
         def in_tiles(shape: tuple[int, int]) -> bool:
@@ -266,13 +266,15 @@ def stylize(
         piece = largest_piece(*shape, tile_size)
         with memory_kept(where, piece):
             outcome = trainer.run()
-        picture = images.to_picture(outcome.image)
-        saved = images.to_tensor(images.as_saved(picture, saved_as), shape).to(where)
         # Optimizer and objective are as large as several pictures; what follows needs the room.
         del trainer
+        picture, clipped = images.to_picture(outcome.image), images.clipped(outcome.image)
+        saved = images.to_tensor(images.as_saved(picture, saved_as), shape).to(where)
         with memory_kept(where, piece), tf32(False):
             # A network of its own: that of the run may be in bfloat16, or other runs'.
-            measured = picture_losses(made(make_network(), size, "fp32"), saved, outcome.image)
+            own = make_objective(make_network(), size, "fp32")
+            losses = picture_losses(own, saved, clipped)
+            del own
             fixed = yardstick(found, pooling, content_image, style_image, saved, tile_size)
         if transparency:
             picture.putalpha(transparency.resize(picture.size, Image.Resampling.BILINEAR))
@@ -282,7 +284,7 @@ def stylize(
             losses=outcome.rows,
             recoveries=outcome.recoveries,
             best=outcome.best,
-            picture_losses=measured,
+            picture_losses=losses,
             status=outcome.status,
             stop_reason=outcome.stop_reason,
             error=outcome.error,

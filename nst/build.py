@@ -26,7 +26,7 @@ from nst.checkpoint import CheckpointError
 from nst.errors import InputError
 from nst.files import atomic_write, hold, remove_leftovers
 from nst.guard import Guard
-from nst.records import Budget, Row
+from nst.records import Budget
 from nst.rendezvous import Member
 from nst.results import Result
 from nst.schedules import Scale
@@ -258,24 +258,23 @@ def _set_aside(folder: Path) -> None:
 
 
 def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
-    evaluations = result.losses[-1].evaluation if result.losses else 0
-    cost = result.losses[-1].cost if result.losses else 0.0
+    last = result.losses[-1] if result.losses else None
     resumed = result.start.rows
     return {
         "status": result.status,
         "stop_reason": result.stop_reason,
         "error": result.error,
-        "final": _row(result.losses[-1] if result.losses else None),
-        "best": _row(result.best),
+        "final": asdict(last) if last else None,
+        "best": asdict(result.best) if result.best else None,
         "picture": {"file": picture, **_finite(asdict(result.picture_losses))},
         "yardstick": result.yardstick and _finite(result.yardstick),
         "recoveries": [asdict(one) for one in result.recoveries],
         "resumed_after": resumed[-1].evaluation if resumed else None,
         "steps": result.steps,
-        "evaluations": evaluations,
-        "cost": cost,
+        "evaluations": last.evaluation if last else 0,
+        "cost": last.cost if last else 0.0,
         "seconds": result.seconds,
-        "evaluations_per_second": cost / result.seconds if result.seconds else None,
+        "evaluations_per_second": last.cost / result.seconds if last and result.seconds else None,
         "seed": seed,
         "size": list(result.start.size),
         "device": result.start.device,
@@ -300,10 +299,6 @@ def _finite(value: Any) -> Any:
     return value if math.isfinite(value) else None
 
 
-def _row(row: Row | None) -> dict[str, Any] | None:
-    return asdict(row) if row else None
-
-
 def _hparams(config: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
     """What tells runs apart in TensorBoard's table: the groups' choices and the single options."""
     table: dict[str, Any] = dict(choices)
@@ -313,8 +308,10 @@ def _hparams(config: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
         if key in _HPARAM_GROUPS:
             given = {n: v for n, v in value.items() if n[0] != "_" and v is not None}
             table |= {f"{key}.{name}": _scalar(item) for name, item in given.items()}
-        elif key in ("content", "style", "size", "resize", "seed"):
-            table[key] = Path(value).stem if key in ("content", "style") else _scalar(value)
+        elif key in ("content", "style"):
+            table[key] = Path(value).stem
+        elif key in ("size", "resize", "seed"):
+            table[key] = _scalar(value)
     return table
 
 

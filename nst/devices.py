@@ -47,6 +47,17 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
+def wake(device: torch.device) -> None:
+    """Let the thread in which autograd differentiates use a CUDA device.
+
+    Where cuBLAS is the first to use it in a thread, it warns that it has to make itself a context.
+    """
+    if device.type == "cuda":
+        with torch.enable_grad():
+            one = torch.ones(1, device=device, requires_grad=True)
+            torch.autograd.grad(one.exp(), one)
+
+
 @contextmanager
 def memory_kept(device: torch.device, largest: int) -> Iterator[None]:
     """On a CPU, keep the memory of freed tensors for the next ones.

@@ -113,12 +113,14 @@ class Job:
             losses.content,
             losses.style,
         )
-        if result.best and (factor := excess(losses.total, result.best.total)):
+        best = result.best  # of a smaller size where the run ended in one
+        if best and best.scale == 1 and (factor := excess(losses.total, best.total)):
             log.warning(
-                "The picture's total is %.3g times that of the image that was optimised; "
-                "%.2g %% of its pixels were out of range and had to be clipped",
+                "The picture's total is %.3g times that of the image that was optimised: %s",
                 factor,
-                100 * losses.clipped,
+                f"{losses.clipped:.2%} of its pixels were out of range and had to be clipped"
+                if losses.clipped
+                else "that is what its file cannot hold",
             )
         log.info("Picture: %s", os.path.relpath(build.picture(folder, config)))
         if result.status == "interrupted":

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst import functional, products, tiling
+from nst import devices, functional, products, tiling
 from nst.errors import InputError
 from nst.tiling import Tile, Window
 from nst.vgg import VGG19
@@ -139,6 +139,7 @@ class Objective:
         self._dtype = torch.bfloat16 if precision == "bf16" else content.dtype
         network.to(self._dtype).to(memory_format=self._layout)
         self._tile_size = tile_size
+        devices.wake(content.device)
         with torch.no_grad():
             self.content_target = self._content_target(content)
             self.style_target = self._style_target(style)
@@ -186,7 +187,7 @@ class Objective:
         return replace(terms, total=total)
 
     def _weighted(self, layers: dict[str, Tensor], variation: Tensor) -> Terms:
-        content, style = variation.new_zeros(()), variation.new_zeros(())
+        content = style = variation.new_zeros(())
         for tap, weight in self.content_layers.items():
             content = content + weight * layers[f"content/{tap}"]
         for tap, weight in self.style_layers.items():

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst import images
 from nst.objective import Objective, Terms
 from nst.results import PictureLosses
 from nst.vgg import VGG19, Pooling, minimum_side
@@ -17,13 +16,13 @@ GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "
 
 
 @torch.no_grad()
-def picture_losses(objective: Objective, picture: Tensor, image: Tensor) -> PictureLosses:
+def picture_losses(objective: Objective, picture: Tensor, clipped: float) -> PictureLosses:
     """The losses of a picture as it is saved.
 
     Args:
         objective: the run's, in float32.
         picture: as it is read back from its file, 1 x 3 x H x W.
-        image: what it was made of, likewise.
+        clipped: share of its pixels, see `nst.images.clipped`.
     """
     terms = objective(picture)
     return PictureLosses(
@@ -32,7 +31,7 @@ def picture_losses(objective: Objective, picture: Tensor, image: Tensor) -> Pict
         tv=terms.tv.item(),
         total=terms.total.item(),
         layers={name: term.item() for name, term in terms.layers.items()},
-        clipped=images.clipped(image),
+        clipped=clipped,
     )
 
 

@@ -170,8 +170,8 @@ def _bounds(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _clamped(image: Tensor) -> Tensor:
-    low, high = _bounds(image)
-    return torch.minimum(torch.maximum(image, low), high)
+    # At the bounds themselves its gradient is whole, unlike that of `minimum` and `maximum`.
+    return torch.clamp(image, *_bounds(image))
 
 
 def _ways(gamut: Gamut) -> tuple[dict[str, Any], ...]:

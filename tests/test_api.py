@@ -19,6 +19,7 @@ SHALLOW = {
     "style_layers": {"relu1_1": 1.0, "relu2_1": 1.0},
     "weights": "random",
     "size": 32,
+    "device": "cpu",  # where equal settings give equal bits
 }
 
 

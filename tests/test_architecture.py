@@ -20,7 +20,7 @@ ALLOWED = {
     "weights": set(),
     "vgg": {"weights"},
     "tiling": {"vgg", "weights"},
-    "objective": {"functional", "products", "tiling", "vgg"},
+    "objective": {"devices", "functional", "products", "tiling", "vgg"},
     "batch": {"functional", "objective", "tiling"},
     "rendezvous": {"batch", "memory", "objective", "vgg"},
     "identity": set(),
@@ -44,7 +44,7 @@ ALLOWED = {
     "trainer": {
         *("checkpoint", "guard", "parametrizations", "readback", "records", "schedules", "state"),
     },
-    "yardstick": {"images", "objective", "results", "vgg", "weights"},
+    "yardstick": {"objective", "results", "vgg", "weights"},
     "api": {
         *("images", "functional", "weights", "vgg", "objective", "inits", "optimizers", "trainer"),
         *(

@@ -13,15 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 import nst
-from nst import evaluation, gamuts, images, parametrizations
-from nst.evaluation import Evaluation
+from nst import gamuts, images, parametrizations
 from nst.objective import Objective
 from nst.results import Result, excess
 from nst.schedules import Scale
 from nst.vgg import VGG19
 from nst.weights import Weights
 from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
-from support import Command, same_memory, xor_picture
+from support import Command, xor_picture
 
 KINDS = {
     "pixel": parametrizations.pixel,
@@ -89,6 +88,8 @@ def test_gradient_through_the_mapping(kind: str) -> None:
     start = torch.randn(1, 3, 5, 6, generator=torch.Generator().manual_seed(1)).double()
     image = gamuts.srgb(KINDS[kind])(1.5 * start)
     (values,) = image.variables
+    with torch.no_grad():
+        values[..., :2] += 20  # some of them beyond the first corner
 
     def moved(step: Tensor) -> Tensor:
         with torch.no_grad():
@@ -129,9 +130,9 @@ def test_black_and_white_areas_can_be_moved(kind: str, value: float) -> None:
 def test_picture_of_one_extreme_can_be_painted_on(level: int, optimizer) -> None:
     """At either bound the image is hardest to move; it gets as far as without a range."""
     content = Image.new("RGB", (48, 40), (level,) * 3)
-    given = {"optimizer": optimizer, "budget": nst.Budget(evaluations=40)}
+    given = {**TINY, "optimizer": optimizer, "budget": nst.Budget(evaluations=40)}
     bounded, free = (
-        nst.stylize(content, xor_picture(), size=48, weights="random", gamut=gamut, **given)
+        nst.stylize(content, xor_picture(), gamut=gamut, **given)
         for gamut in (gamuts.srgb, gamuts.free)
     )
     assert bounded.picture_losses.total < 0.05 * bounded.losses[0].total
@@ -142,35 +143,17 @@ def test_free_is_the_parametrization_itself() -> None:
     assert gamuts.free(parametrizations.pixel) is parametrizations.pixel
 
 
-def test_replayed_as_a_graph(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "record", same_memory)
-    generator = torch.Generator().manual_seed(2)
-    content, style, start = (torch.randn(1, 3, 24, 32, generator=generator) for _ in range(3))
-    taps = {"relu1_1": 1.0, "relu2_1": 1.0}
-    objective = Objective(
-        VGG19(weights.tensors, list(taps)), content, style, content_layers=taps, style_layers=taps
-    )
-    totals = []
-    for recorded in (False, True):
-        image = gamuts.srgb(parametrizations.fourier)(start)
-        evaluate = Evaluation(image, objective, recorded=recorded)
-        optimizer = nst.lbfgs(image.variables)
-        found: list[float] = []
-
-        def closure(evaluate: Evaluation = evaluate, found: list[float] = found) -> Tensor:
-            one = evaluate()
-            found.append(one.total.item())
-            return one.total
-
-        for _ in range(2):
-            optimizer.step(closure)
-        totals.append(found)
-    assert totals[0] == totals[1]
+def test_nothing_comes_from_the_host_at_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA graph can be recorded only of what is on the device already."""
+    image = gamuts.srgb(parametrizations.fourier)(torch.randn(1, 3, 8, 8))
+    monkeypatch.setattr(torch.Tensor, "new_tensor", None)
+    image().sum().backward()
 
 
 # --- Whole runs -----------------------------------------------------------------------------------
 
-TINY = {"size": 48, "weights": "random", "budget": nst.Budget(evaluations=25)}
+# Equal bits are a CPU's.
+TINY = {"size": 48, "weights": "random", "budget": nst.Budget(evaluations=25), "device": "cpu"}
 
 
 def stark_picture() -> Image.Image:
@@ -205,8 +188,7 @@ def test_picture_is_worth_what_was_optimised(name: str) -> None:
     assert result.status == "ok"
     assert result.best is not None
     assert result.picture_losses.clipped == 0
-    assert excess(result.picture_losses.total, result.best.total) is None
-    # Neither is it better by more than rounding and bfloat16 make of it.
+    # Rounding to 8 bits and to bfloat16 may go either way.
     assert result.picture_losses.total == pytest.approx(result.best.total, rel=0.05)
 
 
@@ -264,7 +246,10 @@ def test_unknown_file_format() -> None:
 
 # --- The command line -----------------------------------------------------------------------------
 
-COMMAND = ("size=48", "model.weights=random", "budget.evaluations=12", "loss.tv_weight=3")
+COMMAND = (
+    *("size=48", "model.weights=random", "budget.evaluations=12", "loss.tv_weight=3"),
+    "device=cpu",
+)
 
 
 def measured_again(folder: Path, name: str, weights: Weights) -> dict[str, float]:

@@ -64,6 +64,7 @@ def noisy(lr: float, guard: Guard) -> nst.Result:
         weights="random",
         init=nst.inits.random,
         optimizer=partial(nst.lbfgs, lr=lr, max_step_rms=None),
+        gamut=nst.gamuts.free,  # within a range no loss can explode
         budget=nst.Budget(evaluations=60),
         guard=guard,
     )

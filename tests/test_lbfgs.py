@@ -1,5 +1,6 @@
 """L-BFGS in matrix form against torch's two-loop recursion."""
 
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -204,7 +205,10 @@ def test_on_a_gpu_no_iteration_waits_for_it(max_step_rms: float | None) -> None:
 
     optimizer = LBFGS([image], history_size=3, max_iter=6, max_step_rms=max_step_rms)
     optimizer.step(closure)  # libraries load what they need
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        # It says of itself, once per process, that it is a prototype.
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         optimizer.step(closure)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -70,7 +71,8 @@ def fixed_total(run: Run) -> float | None:
     """Return the total of the reference's objective for the picture of a finished run."""
     if not run.ok or not {"content", "style"} <= set(run.yardstick):
         return None
-    return run.yardstick["content"] + STYLE_WEIGHT * run.yardstick["style"]
+    total = run.yardstick["content"] + STYLE_WEIGHT * run.yardstick["style"]
+    return total if math.isfinite(total) else None
 
 
 def compare(sweep: Sweep) -> Comparability:

@@ -23,6 +23,7 @@ from torch import Tensor
 import nst
 from benchmarks import common
 from nst import images
+from nst.devices import tf32
 from nst.inits import Canvas, Init
 from nst.objective import Objective
 from nst.parametrizations import Parametrization, fourier, pixel
@@ -92,8 +93,9 @@ class Judge:
 
 @torch.no_grad()
 def total(objective: Objective, image: Tensor) -> float:
-    """The total loss of an image."""
-    return objective(image).total.item()
+    """The total loss of an image, in whole float32."""
+    with tf32(False):
+        return objective(image).total.item()
 
 
 def saved(objective: Objective, image: Tensor) -> float:
@@ -119,20 +121,23 @@ def measure(
     content, style = (images.to_tensor(images.load(path), size).to(device) for path in SAMPLES)
     start = INITS[init](Canvas(content, style, 0, load=NotImplemented))
     loop = TextbookLoop(common.state_dict(weights), content, style, start, "lbfgs")
-    began = time.perf_counter()
-    while len(loop.rows) < evaluations:
-        loop.step()
-    seconds = time.perf_counter() - began
     objective = common.objective(weights, content, style)
-    goals = {
-        "picture": saved(objective, loop.image.detach()),
-        "tensor": min(row[2] for row in loop.rows),
-    }
+    seconds, pictures = 0.0, {}
+    while len(loop.rows) < evaluations:
+        began = time.perf_counter()
+        loop.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds += time.perf_counter() - began
+        pictures[len(loop.rows)] = saved(objective, loop.image.detach())
+    goals = {"picture": pictures[len(loop.rows)], "tensor": min(row[2] for row in loop.rows)}
+    best = min(pictures, key=pictures.__getitem__)
     clipped = images.clipped(loop.image)
     print(
         f"\n{size} px from {init}, {Path(source).stem} weights: textbook loop, {evaluations} "
         f"evaluations in {seconds:.1f} s: total {goals['tensor']:.4g}, of its picture "
-        f"{goals['picture']:.4g} ({100 * clipped:.2g} % of the pixels clipped)"
+        f"{goals['picture']:.4g} ({100 * clipped:.2g} % of the pixels clipped); its best picture, "
+        f"{pictures[best]:.4g}, after {best}"
     )
     titles = "".join(
         f"{f'to the {goal}':>12}{'evals':>8}{'times':>8}{'total':>10}" for goal in GOALS
@@ -167,6 +172,7 @@ def measure(
         "seconds": seconds,
         "goals": goals,
         "clipped": clipped,
+        "pictures": pictures,
         "rows": rows,
     }
 
@@ -175,7 +181,7 @@ def line(row: dict[str, Any], textbook: float) -> str:
     """One row of the table."""
     cells = [f"{row['name']:<24}"]
     for goal in GOALS:
-        lowest = f"{row['lowest'][goal]:>10.4g}"
+        lowest = f"{row['lowest'].get(goal, math.inf):>10.4g}"
         if goal in row["reached"]:
             seconds, cost = row["reached"][goal]
             cells.append(f"{seconds:>12.1f}{cost:>8.0f}{textbook / seconds:>8.1f}{lowest}")
