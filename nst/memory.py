@@ -24,8 +24,8 @@ Memory = Literal["auto", "full", "tiled"]
 # Bytes per pixel of a picture taken as a whole; per pixel of a tile, halo included; both for a
 # network in float32 and in bfloat16.
 BYTES = {"full": {"fp32": 2900, "bf16": 2300}, "tiled": {"fp32": 2300, "bf16": 1300}}
-# What a tiled picture's own tensors take per pixel: image, gradient and content features.
-BYTES_OUTSIDE_TILES = 80
+# What a tiled picture's own tensors take per pixel: variables, image, gradient, content features.
+BYTES_OUTSIDE_TILES = 92
 # Both sides' halo at the deepest of those taps, px.
 HALO = 2 * halos(["relu5_1"])[0]
 # Sides of tiles to choose from. Larger ones gain next to nothing, smaller ones are mostly halo.
