@@ -116,11 +116,11 @@ class Job:
         best = result.best  # of a smaller size where the run ended in one
         if best and best.scale == 1 and (factor := excess(losses.total, best.total)):
             log.warning(
-                "The picture's total is %.3g times that of the image that was optimised: %s",
+                "The picture's total is %.3g times that of the image that was optimised: "
+                "saved as %s, with %.2f %% of its pixels clipped",
                 factor,
-                f"{losses.clipped:.2%} of its pixels were out of range and had to be clipped"
-                if losses.clipped
-                else "that is what its file cannot hold",
+                config.output.format.value,
+                100 * losses.clipped,
             )
         log.info("Picture: %s", os.path.relpath(build.picture(folder, config)))
         if result.status == "interrupted":

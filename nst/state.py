@@ -78,9 +78,13 @@ class State:
             start = schedules.resized(self.best_image, self.stage.shape)
         self._enter(start)
 
+    @torch.no_grad()
     def full_size(self, image: Tensor) -> Tensor:
-        """An image of a stage in the last stage's size."""
-        return schedules.resized(image, self._stages[-1].shape)
+        """An image of a stage in the last stage's size, within the range that it is kept in."""
+        if self.in_last_stage:
+            return image
+        # Enlarging overshoots at edges.
+        return self._parametrization(schedules.resized(image, self._stages[-1].shape))().detach()
 
     def back_to_best(self, rate: float) -> float:
         """Go back to the best image with a new optimizer.

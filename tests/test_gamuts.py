@@ -192,6 +192,16 @@ def test_picture_is_worth_what_was_optimised(name: str) -> None:
     assert result.picture_losses.total == pytest.approx(result.best.total, rel=0.05)
 
 
+@pytest.mark.parametrize("parametrization", [nst.pixel, nst.fourier])
+def test_picture_enlarged_from_a_smaller_size_is_in_range_too(parametrization) -> None:
+    """The budget ends in the first size, and stark edges overshoot where they are enlarged."""
+    coarse = {"schedule": [Scale(0.5, 100), Scale(1.0, None)], "parametrization": parametrization}
+    result = run(**coarse, budget=nst.Budget(evaluations=4), init=nst.inits.style)
+    assert result.best is not None
+    assert result.best.scale == 0.5
+    assert result.picture_losses.clipped == 0
+
+
 def test_free_image_is_clipped_and_its_picture_worse() -> None:
     free, bounded = (run(gamut=kind) for kind in (gamuts.free, gamuts.srgb))
     assert 0 < free.picture_losses.clipped <= 1
