@@ -1,5 +1,6 @@
 """A whole run as one library call, without Hydra and without files."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from nst import gamuts, identity, images, inits, inputs, optimizers, parametrizations, schedules
+from nst.balanced import BalancedObjective
 from nst.devices import deterministic as deterministic_algorithms
 from nst.devices import device_name, memory_kept, resolve_device, tf32
 from nst.errors import InputError
@@ -33,6 +35,8 @@ from nst.vgg import VGG19, Pooling, check_taps, minimum_side, usual_pooling
 from nst.weights import resolve
 from nst.yardstick import GATYS_CONTENT, GATYS_STYLE, picture_losses, yardstick
 
+log = logging.getLogger(__name__)
+
 
 def stylize(
     content: Picture,
@@ -43,12 +47,13 @@ def stylize(
     alpha: Alpha = "keep",
     optimizer: OptimizerFactory = optimizers.lbfgs,
     init: Init = inits.content,
-    parametrization: Parametrization = parametrizations.pixel,
+    parametrization: Parametrization = parametrizations.fourier,
     gamut: Gamut = gamuts.srgb,
     content_layers: Mapping[str, float] = GATYS_CONTENT,
     style_layers: Mapping[str, float] = GATYS_STYLE,
+    strength: float | None = 0.5,
     content_weight: float = 1.0,
-    style_weight: float = 1e6,
+    style_weight: float = 1.0,
     tv_weight: float = 0.0,
     gram: GramNormalization = "chw",
     joint: bool = True,
@@ -85,11 +90,14 @@ def stylize(
             `drop` leaves it on white, as the network sees both pictures.
         optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`.
         init: makes the starting image, such as `nst.inits.random`.
-        parametrization: what the optimizer turns, such as `nst.fourier`.
+        parametrization: what the optimizer turns, `nst.fourier` or `nst.pixel`.
         gamut: the range that the image is kept in: `nst.gamuts.srgb`, what a picture can hold, or
             `nst.gamuts.free`, none.
         content_layers: tap to weight within the content term.
         style_layers: tap to weight within the style term.
+        strength: of the style, from 0, the photograph, to 1, all style and no content, whatever the
+            network, size and pictures, see `nst.balanced.goal`. None takes the terms as they are,
+            see `nst.objective`; a `style_weight` of 1e6 then balances a content weight of 1.
         content_weight: factor of the content term.
         style_weight: factor of the style term.
         tv_weight: factor of the total variation.
@@ -100,7 +108,7 @@ def stylize(
         weights_seed: of `random` weights.
         pooling: `max` or `avg`; None is `avg` with random weights and `max` with trained ones.
         schedule: in which sizes, such as `[Scale(0.5, 100), Scale(1, None)]`, see `nst.schedules`.
-        budget: when to stop; None is 200 evaluations.
+        budget: when to stop; None is 50 evaluations.
         guard: what to do about bad numbers; None stops at a loss that is not finite.
         seed: of the noise of `nst.inits.random`.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -126,9 +134,21 @@ def stylize(
         nst.errors.InputError: something given cannot be used; the message says what and why.
         nst.memory.OutOfMemory: the picture is too large; the message says what size would fit.
     """
-    budget = budget or Budget(evaluations=200)
+    budget = budget or Budget(evaluations=50)
     content_layers = {tap: weight for tap, weight in content_layers.items() if weight}
     style_layers = {tap: weight for tap, weight in style_layers.items() if weight}
+    if strength is not None and not 0 <= strength <= 1:
+        raise InputError(f"strength must be between 0 and 1, not {strength}")
+    weighed = strength is not None and content_weight and style_weight
+    if weighed and not 1e-3 <= style_weight / content_weight <= 1e3:
+        log.warning(
+            "style_weight %g beside content_weight %g leaves one of them no part: with a strength "
+            "they are factors of relative terms, of which 1 is the usual one",
+            style_weight,
+            content_weight,
+        )
+    if strength == 1:
+        content_weight = 0.0  # all style
     taps = [*(content_layers if content_weight else ()), *(style_layers if style_weight else ())]
     if not taps:
         raise InputError("nothing to optimise: no layer has a weight in the content or style term")
@@ -174,9 +194,12 @@ def stylize(
 
         of_network = (found.sha256, frozenset(taps), pooling, where, precision, joint)
         network = together.network(of_network, make_network) if together else make_network()
+        scales: dict[int, Mapping[str, float]] = {}
+
+        make = Objective if strength is None else partial(BalancedObjective, strength=strength)
 
         def make_objective(network: VGG19, side: int, precision: Precision) -> Objective:
-            return Objective(
+            return make(
                 network,
                 *tensors(side),
                 content_layers=content_layers,
@@ -192,6 +215,7 @@ def stylize(
 
         def objective(side: int) -> Callable[[Tensor], Terms]:
             own = make_objective(network, side, precision)
+            scales[side] = own.scales
             return partial(together.evaluate, own) if together else own
 
         def in_tiles(shape: tuple[int, int]) -> bool:
@@ -229,6 +253,7 @@ def stylize(
                 "pooling": pooling,
                 "content_layers": content_layers,
                 "style_layers": style_layers,
+                "strength": strength,
                 "content_weight": content_weight,
                 "style_weight": style_weight,
                 "tv_weight": tv_weight,
@@ -274,6 +299,10 @@ def stylize(
             # A network of its own: that of the run may be in bfloat16, or other runs'.
             own = make_objective(make_network(), size, "fp32")
             losses = picture_losses(own, saved, clipped)
+            # A resumed run has not been in all sizes, one whose budget was small neither.
+            for side in sizes if strength is not None else ():
+                if side not in scales:
+                    scales[side] = make_objective(own.network, side, "fp32").scales
             del own
             fixed = yardstick(found, pooling, content_image, style_image, saved, tile_size)
         if transparency:
@@ -285,6 +314,7 @@ def stylize(
             recoveries=outcome.recoveries,
             best=outcome.best,
             picture_losses=losses,
+            scales=scales,
             status=outcome.status,
             stop_reason=outcome.stop_reason,
             error=outcome.error,

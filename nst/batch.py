@@ -35,6 +35,7 @@ def signature(objective: Objective, image: Tensor) -> Hashable | None:
         frozenset(objective.content_layers),
         frozenset(objective.style_layers),
         objective.gram,
+        objective.style_goal is None,
         image.shape,
         image.dtype,
         image.device,
@@ -71,8 +72,11 @@ class Batch:
             ]
         )
         self._style_weights = like.new_tensor(
-            [[o.style_weight * o.style_layers[tap] for o in self.objectives] for tap in self._style]
+            [[o.style_layers[tap] for o in self.objectives] for tap in self._style]
         )
+        self._style_weight = like.new_tensor([each.style_weight for each in self.objectives])
+        goals = [each.style_goal for each in self.objectives if each.style_goal is not None]
+        self._style_goals = like.new_tensor(goals) if goals else None
         weights = [each.tv_weight for each in self.objectives]
         self._tv_weights = like.new_tensor(weights) if any(weights) else None
 
@@ -90,6 +94,9 @@ class Batch:
             content_layers, style_layers = self._layers(pixels)
             content = _weighted(self._content_weights, content_layers, pixels)
             style = _weighted(self._style_weights, style_layers, pixels)
+            if self._style_goals is not None:
+                style = functional.above_goal(style, self._style_goals)
+            style = self._style_weight * style
             tv = pixels.new_zeros(len(pixels))
             if self._tv_weights is not None:
                 tv = self._tv_weights * _variations(pixels)

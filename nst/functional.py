@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -62,6 +63,26 @@ def style_loss(
         A scalar, zero when the Gram matrices are equal.
     """
     return F.mse_loss(gram(feature, normalization), target_gram)
+
+
+def above_goal(distance: Tensor, goal: Tensor | float) -> Tensor:
+    """How far distances are above a goal: d / g - 1 - log(d / g), and 0 where d <= g.
+
+    The Itakura-Saito divergence of d from g (Itakura, Saito, *Analysis synthesis telephony based on
+    the maximum likelihood method*, 1968), of its two branches the upper one. Far above the goal it
+    grows as d / g does; the nearer d comes, the less it pulls (`above_goal_slope`).
+
+    Args:
+        distance: of any shape, not negative.
+        goal: above 0, of a shape that goes with it.
+    """
+    ratio = (distance / goal).clamp(min=1)
+    return ratio - 1 - torch.log(ratio)
+
+
+def above_goal_slope(distance: Tensor, goal: Tensor | float) -> Tensor:
+    """The derivative of `above_goal` with respect to the distance: 1/g - 1/d, and 0 for d <= g."""
+    return 1 / goal - 1 / distance.clamp(min=goal)
 
 
 def total_variation(image: Tensor) -> Tensor:

@@ -113,6 +113,12 @@ class Job:
             losses.content,
             losses.style,
         )
+        if result.yardstick:
+            log.info(
+                "Left of the distance to the content: %.1f %%, to the style: %.1f %%",
+                100 * result.yardstick["content_share"],
+                100 * result.yardstick["style_share"],
+            )
         best = result.best  # of a smaller size where the run ended in one
         if best and best.scale == 1 and (factor := excess(losses.total, best.total)):
             log.warning(

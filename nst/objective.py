@@ -81,6 +81,8 @@ class Objective:
         content_weight: factor of the content term.
         style_weight: factor of the style term.
         tv_weight: factor of the total variation, in normalised units.
+        style_goal: what the style layers' weighted sum is to come down to; the style term is then
+            `style_weight * functional.above_goal(sum, style_goal)`. None is as far as it goes.
         gram: normalisation of the Gram matrices, see `functional.gram`.
         precision: of the network alone: `fp32`; `tf32`, where CUDA's matrix units round inputs to
             10 bits; `bf16`, with weights and activations of 8 bits. Losses, Gram matrices and image
@@ -105,6 +107,7 @@ class Objective:
     Attributes:
         content_target: the content picture's features by tap, in the network's precision.
         style_target: the style picture's Gram matrices by tap.
+        scales: what the layers' terms are shares of, by name; empty where they count as they are.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class Objective:
         content_weight: float = 1.0,
         style_weight: float = 1e6,
         tv_weight: float = 0.0,
+        style_goal: float | None = None,
         gram: functional.GramNormalization = "chw",
         precision: Precision = "fp32",
         joint: bool = True,
@@ -131,6 +135,8 @@ class Objective:
         self.content_weight = content_weight
         self.style_weight = style_weight
         self.tv_weight = tv_weight
+        self.style_goal = style_goal
+        self.scales: dict[str, float] = {}
         self.gram = gram
         self.joint = joint
         # channels_last made an evaluation 1.1 times (256 px) to 1.5 times (512 px) faster on CPUs.
@@ -182,19 +188,33 @@ class Objective:
             terms = self._weighted(layers, variation)
         if not wanted:
             return terms
-        gradient = self._gradient(pixels, second, grams)
+        gradient = self._gradient(pixels, second, grams, self._style_slope(layers, pixels))
         total = tiling.Differentiated.apply(image, terms.total, [gradient])
         return replace(terms, total=total)
 
     def _weighted(self, layers: dict[str, Tensor], variation: Tensor) -> Terms:
-        content = style = variation.new_zeros(())
+        content = variation.new_zeros(())
         for tap, weight in self.content_layers.items():
             content = content + weight * layers[f"content/{tap}"]
-        for tap, weight in self.style_layers.items():
-            style = style + weight * layers[f"style/{tap}"]
+        style = self._style_sum(layers, variation)
+        if self.style_goal is not None:
+            style = functional.above_goal(style, self.style_goal)
         content, style = self.content_weight * content, self.style_weight * style
         tv = self.tv_weight * variation
         return Terms(content, style, tv, content + style + tv, layers)
+
+    def _style_sum(self, layers: dict[str, Tensor], like: Tensor) -> Tensor:
+        style = like.new_zeros(())
+        for tap, weight in self.style_layers.items():
+            style = style + weight * layers[f"style/{tap}"]
+        return style
+
+    def _style_slope(self, layers: dict[str, Tensor], like: Tensor) -> Tensor | float:
+        """The derivative of the style term with respect to the layers' weighted sum."""
+        if self.style_goal is None:
+            return self.style_weight
+        slope = functional.above_goal_slope(self._style_sum(layers, like), self.style_goal)
+        return self.style_weight * slope
 
     def _given(self, image: Tensor) -> Tensor:
         # The optimised image itself stays contiguous: torch's L-BFGS views its gradient as a
@@ -274,7 +294,13 @@ class Objective:
                 grams[tap] = grams[tap] + share if tap in grams else share
         return squares, grams
 
-    def _gradient(self, image: Tensor, passes: Iterable[_Pass], grams: dict[str, Tensor]) -> Tensor:
+    def _gradient(
+        self,
+        image: Tensor,
+        passes: Iterable[_Pass],
+        grams: dict[str, Tensor],
+        style_slope: Tensor | float,
+    ) -> Tensor:
         """The total's gradient with respect to the image."""
         gradient = torch.zeros_like(image)
         # The factors of F - F(content) and of F in dL/dF.
@@ -285,7 +311,7 @@ class Objective:
         for tap, weight in self.style_layers.items():
             shape = tiling.feature_shape(image.shape, tap)
             difference = grams[tap] - self.style_target[tap]
-            scale = 4 * self.style_weight * weight / difference.numel()
+            scale = 4 * style_slope * weight / difference.numel()
             factor = difference * (scale / functional.gram_count(shape, self.gram))
             style[tap] = factor.to(self._dtype)
         for one in passes:

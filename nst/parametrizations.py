@@ -36,7 +36,7 @@ def pixel(image: Tensor) -> Image:
     return _Pixels(image)
 
 
-def fourier(image: Tensor, *, power: float = 0.5, wavelength: float | None = 32.0) -> Image:
+def fourier(image: Tensor, *, power: float = 0.5, wavelength: float | None = 128.0) -> Image:
     """The image's Fourier coefficients, those of short waves in smaller units.
 
         image = irfft2(variables * scale, norm="ortho")

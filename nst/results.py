@@ -1,7 +1,7 @@
 """What is known of a run before it begins and when it has ended."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from nst.vgg import Pooling
 # How many times the loss of the image that was optimised its picture may have: rounding to 8 bits
 # costs less, in all that was tried.
 TOLERATED = 1.05
+_NOTHING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,10 @@ class PictureLosses:
 def excess(picture: float, optimised: float) -> float | None:
     """How many times a picture's total is that of the image that it was made of.
 
-    None where that is no more than `TOLERATED`.
+    None where that is no more than `TOLERATED`, or where next to nothing is left of the total: at a
+    strength of 0, rounding is all that there is.
     """
-    if not picture > TOLERATED * optimised:
+    if not picture > max(TOLERATED * optimised, _NOTHING):
         return None
     return picture / optimised if optimised > 0 else math.inf
 
@@ -97,6 +99,8 @@ class Result:
         best: the row that measured the image which `picture` was made of; None if no loss was
             finite.
         picture_losses: those of `picture` itself.
+        scales: what the layers' terms are shares of, by the longest side in px and by name, see
+            `nst.balanced`; empty for a size where they count as they are.
         status: `ok`, `failed` or `interrupted`.
         stop_reason: see `nst.records.Outcome`.
         error: one line where the run failed.
@@ -104,8 +108,9 @@ class Result:
         seconds: of optimisation.
         yardstick: unweighted `content` and `style` terms of `picture` as it is saved over the
             layers of Gatys et al., whatever the run minimised: comparable between runs whose own
-            losses are not; and their `balance`, see `nst.yardstick.balance`. None where the picture
-            is too small or the weights too short for those layers.
+            losses are not; the same relative to the two input pictures, `content_share` and
+            `style_share`, and their sum, `balance`, see `nst.yardstick.shares`. None where the
+            picture is too small or the weights too short for those layers.
         start: what was known before the first evaluation.
     """
 
@@ -115,6 +120,7 @@ class Result:
     recoveries: Sequence[Recovery]
     best: Row | None
     picture_losses: PictureLosses
+    scales: Mapping[int, Mapping[str, float]]
     status: Status
     stop_reason: str
     error: str | None

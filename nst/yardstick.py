@@ -3,9 +3,9 @@
 from statistics import fmean
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from nst.balanced import in_size_of, scales
 from nst.objective import Objective, Terms
 from nst.results import PictureLosses
 from nst.vgg import VGG19, Pooling, minimum_side
@@ -55,7 +55,8 @@ def yardstick(
         tile_size: see `nst.objective.Objective`; it changes the rounding alone.
 
     Returns:
-        `content`, `style` and `balance` (see the function); None where a picture is too small or
+        `content` and `style`; `content_share` and `style_share`, see `shares`, and their sum,
+        `balance`; None where a picture is too small or
         the weights too short for those layers.
     """
     taps = [*GATYS_CONTENT, *GATYS_STYLE]
@@ -73,32 +74,37 @@ def yardstick(
         tile_size=tile_size,
     )
     terms = objective(image)
-    resized = style
-    if style.shape != content.shape:
-        resized = F.interpolate(style, content.shape[2:], mode="bilinear", antialias=True)
+    ends = objective(content), objective(in_size_of(content, style))
+    share = shares(terms, *ends)
     return {
         "content": terms.content.item(),
         "style": terms.style.item(),
-        "balance": balance(terms, objective(content), objective(resized)),
+        "content_share": share["content"],
+        "style_share": share["style"],
+        "balance": sum(share.values()),
     }
 
 
 def balance(image: Terms, content: Terms, style: Terms) -> float:
-    """How far an image is from both pictures at once; the terms' weights have no part in it.
+    """How far an image is from both pictures at once: the sum of its `shares`."""
+    return sum(shares(image, content, style).values())
 
-    The image's content terms as shares of the style picture's, averaged over the layers, plus its
-    style terms as shares of the content picture's. Either picture itself gets 1; an image with the
-    content of the one and the style of the other would get 0.
+
+def shares(image: Terms, content: Terms, style: Terms) -> dict[str, float]:
+    """How far an image is from either picture; the terms' weights have no part in it.
+
+    `content`: the image's content terms as shares of the style picture's, averaged over the layers;
+    `style`: its style terms as shares of the content picture's. One is 0 and the other 1 for either
+    picture itself; an image with the content of the one and the style of the other would have 0
+    and 0.
 
     Args:
         image: the image's terms.
         content: those of the content picture under the same objective.
         style: those of the style picture in the content picture's size.
     """
-    shares: dict[str, list[float]] = {}
-    for name, term in image.layers.items():
-        kind = name.partition("/")[0]
-        scale = (style if kind == "content" else content).layers[name]
+    found: dict[str, list[float]] = {"content": [], "style": []}
+    for name, scale in scales(content, style).items():
         if scale > 0:  # otherwise the pictures are the same there
-            shares.setdefault(kind, []).append(float(term / scale))
-    return sum(map(fmean, shares.values()))
+            found[name.partition("/")[0]].append(float(image.layers[name] / scale))
+    return {kind: fmean(terms) if terms else 0.0 for kind, terms in found.items()}

@@ -2,9 +2,10 @@
 
     python scripts/compare_gamuts.py content.jpg style.jpg --weights embedded --size 96
 
-Every way runs with L-BFGS in pixels and in Fourier coefficients and with Adam in pixels, from the
-content picture and from noise. What is printed is the total loss of the picture as it is saved; of
-`free`, which does not keep the range, also the total of the image that was optimised.
+The loss is that of `loss=reference`. Every way runs with L-BFGS in pixels and in Fourier
+coefficients and with Adam in pixels, from the content picture and from noise. What is printed is
+the total loss of the picture as it is saved; of `free`, which does not keep the range, also the
+total of the image that was optimised.
 
 - `free`: none; clipped when it is saved;
 - `sine`: the image is the sine of unbounded values;
@@ -61,6 +62,8 @@ def _total(arguments: argparse.Namespace, way: dict[str, Any], init: Init) -> st
         size=arguments.size,
         weights=arguments.weights,
         init=init,
+        strength=None,
+        style_weight=1e6,
         budget=nst.Budget(evaluations=arguments.evaluations),
         **way,
     )
@@ -176,9 +179,9 @@ def _clamped(image: Tensor) -> Tensor:
 
 def _ways(gamut: Gamut) -> tuple[dict[str, Any], ...]:
     return (
-        {"gamut": gamut},
-        {"gamut": gamut, "parametrization": nst.fourier},
-        {"gamut": gamut, "optimizer": ADAM},
+        {"gamut": gamut, "parametrization": nst.pixel},
+        {"gamut": gamut, "parametrization": partial(nst.fourier, wavelength=32)},
+        {"gamut": gamut, "parametrization": nst.pixel, "optimizer": ADAM},
     )
 
 
@@ -189,9 +192,13 @@ WAYS: dict[str, tuple[dict[str, Any] | None, ...]] = {
     "reflected": _ways(reflected),
     "srgb": _ways(gamuts.srgb),
     "projected": (
-        {"gamut": clamped, "optimizer": _LBFGS},
+        {"gamut": clamped, "parametrization": nst.pixel, "optimizer": _LBFGS},
         None,
-        {"gamut": clamped, "optimizer": partial(ProjectedAdam, lr=0.1)},
+        {
+            "gamut": clamped,
+            "parametrization": nst.pixel,
+            "optimizer": partial(ProjectedAdam, lr=0.1),
+        },
     ),
 }
 

@@ -324,7 +324,12 @@ def test_runs_side_by_side_have_the_losses_of_runs_alone(sizes: list[int]) -> No
     options = [
         {},
         {"optimizer": nst.adam, "init": nst.inits.random, "seed": 3},
-        {"style_weight": 1e4, "tv_weight": 0.1, "content": checker_picture(120, 96)},
+        {
+            "style_weight": 4.0,
+            "strength": 0.8,
+            "tv_weight": 0.1,
+            "content": checker_picture(120, 96),
+        },
         {"parametrization": nst.fourier, "budget": nst.Budget(evaluations=2)},
         {"content": turned, "optimizer": nst.adam},
     ]

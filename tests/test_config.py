@@ -49,7 +49,8 @@ def test_public_names() -> None:
     assert config("init=random").init.std == 1
     for group, option in [("init", "style"), ("init", "image"), ("layers", "gatys")]:
         assert (group, option) in OPTIONS
-    loss = config().loss
+    assert config().loss.strength == 0.5
+    loss = config("loss=reference").loss
     assert (loss.content_weight, loss.style_weight, loss.tv_weight) == (1, 1e6, 0)
     assert set(config().budget) == {"steps", "evaluations", "seconds", "target_loss"}
 
@@ -93,6 +94,7 @@ def test_reference_experiment_is_the_reference(optimizer: str, steps: int) -> No
     assert options.layers.content == {"relu4_2": 1}
     assert options.layers.style == {f"relu{block}_1": 1 for block in range(1, 6)}
     assert vars(options.loss) == {
+        "strength": None,
         "content_weight": 1,
         "style_weight": 1e6,
         "tv_weight": 0,
@@ -100,6 +102,7 @@ def test_reference_experiment_is_the_reference(optimizer: str, steps: int) -> No
         "joint": False,
     }
     assert options.gamut._target_ == "nst.gamuts.free"
+    assert options.parametrization._target_ == "nst.parametrizations.pixel"
     assert options.optimizer.lr == {"adam": 0.1, "lbfgs": 1}[optimizer]
     name = {"adam": "adam", "lbfgs": "lbfgs_torch"}[optimizer]
     assert options.optimizer._target_ == f"nst.optimizers.{name}"
@@ -124,6 +127,7 @@ def test_reference_budget_is_undefined_for_other_optimizers(tmp_path: Path) -> N
         "optimizer.lr=inf",
         "optimizer.max_iter=0",
         "loss.style_weight=-1",
+        "loss.strength=1.5",
         "layers.style.relu1_1=-2",
         "output.image_every=0",
         "model.seed=-1",

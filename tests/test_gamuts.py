@@ -168,7 +168,7 @@ def run(**options) -> Result:
 
 RUNS = {
     "adam": {"optimizer": nst.adam},
-    "lbfgs": {},
+    "lbfgs": {"parametrization": nst.pixel},
     "torch's lbfgs": {"optimizer": nst.lbfgs_torch},
     "fourier": {"parametrization": nst.fourier},
     "noise": {"init": nst.inits.random},
@@ -178,7 +178,8 @@ RUNS = {
     "tiles": {"memory": "tiled", "tile_size": 16, "budget": nst.Budget(evaluations=5)},
     "pyramid": {"schedule": [Scale(0.5, 12), Scale(1.0, None)], "parametrization": nst.fourier},
     "bfloat16": {"precision": "bf16"},
-    "hw": {"gram": "hw", "style_weight": 1e-2},
+    "hw": {"gram": "hw"},
+    "plain loss": {"strength": None, "style_weight": 1e6},
 }
 
 
@@ -294,7 +295,12 @@ def test_saved_picture_measures_what_the_record_says(
 ) -> None:
     stark_picture().save(tmp_path / "style.png")
     done = nst_command(
-        *COMMAND, "style=style.png", f"output.format={suffix}", f"gamut={gamut}", "hydra.run.dir=r"
+        *COMMAND,
+        *("loss=reference", "parametrization=pixel"),
+        "style=style.png",
+        f"output.format={suffix}",
+        f"gamut={gamut}",
+        "hydra.run.dir=r",
     )
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "r" / "result.json").read_text())

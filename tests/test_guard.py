@@ -65,6 +65,7 @@ def noisy(lr: float, guard: Guard) -> nst.Result:
         init=nst.inits.random,
         optimizer=partial(nst.lbfgs, lr=lr, max_step_rms=None),
         gamut=nst.gamuts.free,  # within a range no loss can explode
+        parametrization=nst.pixel,
         budget=nst.Budget(evaluations=60),
         guard=guard,
     )

@@ -281,13 +281,13 @@ def test_optuna_searches_and_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(found) == 3
     folder = tmp_path / "outputs" / "four"
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
-    assert set(best["best_params"]) == {"optimizer.lr", "loss.style_weight"}
+    assert set(best["best_params"]) == {"optimizer.lr", "loss.strength"}
     assert best["best_value"] == min(record["yardstick"]["balance"] for record in found.values())
     assert 0 < best["best_value"] < 1
     for path in folder.glob("*/.hydra/config.yaml"):
         config = yaml.safe_load(path.read_text())
         assert 0.01 <= config["optimizer"]["lr"] <= 1
-        assert 1e4 <= config["loss"]["style_weight"] <= 1e8
+        assert 0.1 <= config["loss"]["strength"] <= 0.9
     assert (folder / "report.html").exists()
 
 

@@ -596,24 +596,24 @@ def test_comparable_runs_are_compared_within_a_sweep_over_weights(tmp_path: Path
 
 
 def test_swept_loss_weights_are_ranked_by_the_fixed_yardstick(tmp_path: Path) -> None:
-    fixed = {"1e4": (2.0, 3e-6), "1e6": (1.0, 1e-6)}  # content and style of the pictures
+    fixed = {"1e4": (0.5, 0.4), "1e6": (0.3, 0.06)}  # what is left of content and style
     for weight, (content, style) in fixed.items():
         setting = {"loss.style_weight": weight}
-        measured = {"content": content, "style": style}
+        measured = {"content_share": content, "style_share": style, "balance": content + style}
         write_run(tmp_path / f"w{weight}", setting, lambda e: 1 / e, yardstick=measured)
     report = write_report(tmp_path)
-    best = min(fixed, key=lambda weight: fixed[weight][0] + 1e6 * fixed[weight][1])
+    best = min(fixed, key=lambda weight: sum(fixed[weight]))
     assert report.findings.best == f"w{best}"
-    assert report.findings.yardstick.startswith("fixed loss")
+    assert report.findings.yardstick.startswith("balance")
     scores = {s.setting.levels["loss.style_weight"]: s.score for s in report.findings.settings}
     for weight, (content, style) in fixed.items():
         found = scores[weight]
         assert found is not None
-        assert found.mean == pytest.approx(content + 1e6 * style)
+        assert found.mean == pytest.approx(content + style)
     rows = {row["run"]: row for row in read_csv(tmp_path)}
-    assert float(rows["w1e4"]["fixed_style"]) == pytest.approx(3e-6)
+    assert float(rows["w1e4"]["style_share"]) == pytest.approx(0.4)
     (warning,) = (text for text in report.findings.warnings if "not comparable" in text)
-    assert "ranked by fixed loss" in warning
+    assert "ranked by balance" in warning
     assert "2.50 times lower" in report.findings.headline
 
 

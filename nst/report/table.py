@@ -18,7 +18,8 @@ def rows_of(sweep: Sweep, findings: Findings) -> tuple[Row, ...]:
 
     Of the picture as saved are ``picture_total``, ``picture_content``, ``picture_style`` and
     ``picture_tv`` (weighted terms), ``clipped`` (the share in [0, 1] of its pixels that were
-    clipped), ``fixed_content``, ``fixed_style`` and the layers' columns (unweighted terms). In
+    clipped), ``fixed_content``, ``fixed_style`` and the layers' columns (unweighted terms),
+    ``content_share`` and ``style_share`` (the fixed ones relative to the two pictures). In
     a run whose picture was not measured, ``clipped`` is empty and the others are of the image
     of its best evaluation.
 
@@ -60,6 +61,8 @@ def _row(run: Run, finding: RunFinding, sweep: Sweep, layers: Sequence[str]) -> 
         "best_evaluation": best.evaluation if best else None,
         "fixed_content": run.yardstick.get("content"),
         "fixed_style": run.yardstick.get("style"),
+        "content_share": run.yardstick.get("content_share"),
+        "style_share": run.yardstick.get("style_share"),
         **{name: picture.layers.get(name) if picture else None for name in layers},
         "evaluations": run.evaluations,
         "steps": run.steps,

@@ -11,7 +11,6 @@ from nst.report.runs import Run, Sweep
 
 Aspect = Callable[[Run], str]
 
-STYLE_WEIGHT = 1e6  # the reference's, with a content weight of 1
 OBJECTIVE = ("layers", "loss weights")  # aspects that the fixed yardstick does not depend on
 
 
@@ -53,11 +52,11 @@ def pick(sweep: Sweep, comparability: Comparability) -> Yardstick:
     objectives = len(set(comparability.groups.values()))
     if objectives == len(set(comparability.measured.values())):
         return Yardstick("total loss", picture_total, comparability.groups)
-    if not any(fixed_total(run) is not None for run in sweep.runs):
+    if not any(balance(run) is not None for run in sweep.runs):
         return Yardstick("total loss", picture_total, comparability.groups)
     return Yardstick(
-        "fixed loss (content plus 1e6 style over the layers of Gatys et al.)",
-        fixed_total,
+        "balance (what is left of the distances to content and style, layers of Gatys et al.)",
+        balance,
         comparability.measured,
     )
 
@@ -67,12 +66,10 @@ def picture_total(run: Run) -> float | None:
     return run.picture.total if run.ok and run.picture is not None else None
 
 
-def fixed_total(run: Run) -> float | None:
-    """Return the total of the reference's objective for the picture of a finished run."""
-    if not run.ok or not {"content", "style"} <= set(run.yardstick):
-        return None
-    total = run.yardstick["content"] + STYLE_WEIGHT * run.yardstick["style"]
-    return total if math.isfinite(total) else None
+def balance(run: Run) -> float | None:
+    """Return the balance of the picture of a finished run, see ``nst.yardstick.balance``."""
+    found = run.yardstick.get("balance") if run.ok else None
+    return found if found is not None and math.isfinite(found) else None
 
 
 def compare(sweep: Sweep) -> Comparability:
