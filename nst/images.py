@@ -37,6 +37,8 @@ Alpha = Literal["keep", "drop"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+# How far a tensor picture may be outside of [0, 1]: resizing overshoots a little.
+_OVERSHOOT = 0.01
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM") + (
     ("AVIF",) if features.check("avif") else ()
@@ -71,7 +73,11 @@ def load(source: Picture) -> Image.Image:
         ImageError: no such file, not a picture in one of `FORMATS`, or damaged data.
     """
     if isinstance(source, Tensor):
-        return _from_unit_tensor(source)
+        return _from_unit_tensor(_checked(source))
+    if not isinstance(source, str | Path | Image.Image):
+        raise ImageError(
+            f"a picture must be a path, a PIL image or a tensor, not {type(source).__name__}"
+        )
     return _read(source, lambda picture: _to_srgb(picture, _name(source)))
 
 
@@ -243,9 +249,7 @@ def _to_srgb(picture: Image.Image, name: str) -> Image.Image:
     profile = picture.info.get("icc_profile")
     upright = ImageOps.exif_transpose(picture)
     if upright.mode == "F" or upright.mode.startswith("I"):
-        tags = getattr(picture, "tag_v2", {})
-        bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
-        return _scale_deep_grey(upright, bits, name).convert("RGB")
+        return _scale_deep_grey(upright, _bits(picture), name).convert("RGB")
     if profile:
         upright = _apply_profile(upright, profile)
     if upright.has_transparency_data:
@@ -263,26 +267,41 @@ def _scale_deep_grey(picture: Image.Image, bits: int, name: str) -> Image.Image:
 
     Args:
         picture: mode F, or I in one of its kinds.
-        bits: that each value has in the file; Pillow does not scale 12 up to 16.
+        bits: see `_bits`; Pillow does not scale 12 up to 16.
         name: for the log.
     """
     values = np.asarray(picture, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("holds values that are not finite")
-    highest = float(values.max())
+    lowest, highest = float(values.min()), float(values.max())
     if picture.mode == "F":
         # By convention in [0, 1], or in the range of the integers that it was made from.
         white = next((level for level in (1.0, 255.0) if highest <= level), highest)
-    elif 8 < bits < 16:
+        if white > 255:
+            log.warning("%s: floating-point values up to %.4g, taken as white", name, highest)
+    elif bits <= 16:
         white = 2.0**bits - 1
     else:
-        white = 65535.0 if highest <= 65535 else 2.0**32 - 1
-    if picture.mode == "F" and white > 255:
-        log.warning("%s: floating-point values up to %.4g, taken as white", name, highest)
+        # Nobody means all of 32 bits: what was meant is the range that the values come from.
+        levels = (255.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)
+        white = next(level for level in levels if highest <= level)
+        log.warning("%s: 32-bit values up to %.0f; %.0f is taken as white", name, highest, white)
+    if lowest < 0:
+        log.warning("%s: has values down to %.6g; those below 0 are taken as black", name, lowest)
     clear = picture.info.get("transparency")
     if isinstance(clear, int):  # of a PNG: one transparent value
         values[values == clear] = white
     return Image.fromarray(np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8))
+
+
+def _bits(picture: Image.Image) -> int:
+    """Bits of each value of a deep greyscale picture as its file says; 32 where nothing does."""
+    tags = getattr(picture, "tag_v2", {})
+    if TiffImagePlugin.BITSPERSAMPLE in tags:
+        return int(tags[TiffImagePlugin.BITSPERSAMPLE][0])
+    # Pillow's mode for 16-bit PNG and PGM files is I, or I;16.
+    deep = picture.mode == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM"))
+    return 32 if deep else 16
 
 
 def _apply_profile(picture: Image.Image, profile: bytes) -> Image.Image:
@@ -308,14 +327,28 @@ def _apply_profile(picture: Image.Image, profile: bytes) -> Image.Image:
     return converted
 
 
-def _from_unit_tensor(pixels: Tensor) -> Image.Image:
+def _checked(pixels: Tensor) -> Tensor:
+    """A tensor that somebody gave as a picture, 3 x H x W in [0, 1]."""
     if pixels.ndim == 4 and pixels.shape[0] == 1:
         pixels = pixels[0]
-    if pixels.ndim != 3 or pixels.shape[0] != 3 or not pixels.is_floating_point():
+    right = pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.numel() > 0
+    if not right or not pixels.is_floating_point():
         raise ImageError(
             "a tensor picture must be floating point, 3 x H x W or 1 x 3 x H x W in [0, 1], "
             f"not {tuple(pixels.shape)} of {pixels.dtype}"
         )
+    if not pixels.isfinite().all():
+        raise ImageError("a tensor picture has values that are not finite")
+    low, high = (float(end) for end in pixels.aminmax())
+    if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+        raise ImageError(
+            f"a tensor picture must be in [0, 1], not in [{low:.4g}, {high:.4g}] "
+            "(divide 8-bit values by 255)"
+        )
+    return pixels
+
+
+def _from_unit_tensor(pixels: Tensor) -> Image.Image:
     scaled = pixels.detach().to("cpu", torch.float32).clamp(0, 1).mul(255).round().to(torch.uint8)
     return Image.fromarray(scaled.permute(1, 2, 0).numpy())
 

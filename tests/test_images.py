@@ -145,6 +145,68 @@ def test_tensor_pictures() -> None:
             images.load(wrong)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (255 * torch.rand(3, 5, 7), r"must be in \[0, 1\], not in .*divide 8-bit values by 255"),
+        (torch.randn(1, 3, 5, 7), r"must be in \[0, 1\]"),
+        (torch.full((3, 4, 4), float("nan")), "not finite"),
+        (torch.full((3, 4, 4), float("inf")), "not finite"),
+        (torch.zeros(3, 0, 4), "tensor picture must be"),
+    ],
+)
+def test_tensor_outside_its_range_is_refused(pixels: torch.Tensor, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        images.load(pixels)
+
+
+def test_tensor_that_overshoots_as_resizing_does_is_taken() -> None:
+    pixels = torch.tensor([-0.005, 0.5, 1.005]).expand(3, 2, 3)
+    assert np.asarray(images.load(pixels))[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_what_is_no_picture_is_refused_in_one_short_line() -> None:
+    for wrong in (np.zeros((300, 300, 3)), None, [[0]], 7):
+        with pytest.raises(ImageError, match=f"not {type(wrong).__name__}$"):
+            images.load(wrong)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "white"),
+    [
+        ([0, 128, 255], [0, 128, 255], "255"),
+        ([0, 32768, 65535], [0, 128, 255], "65535"),
+        ([0, 1000], [0, 4], "65535"),
+        ([0, 2**30, 2**31 - 1], [0, 128, 255], "2147483647"),
+    ],
+)
+@pytest.mark.parametrize("where", ["file", "memory"])
+def test_thirty_two_bit_grey_has_the_range_of_its_values_and_says_so(
+    values, expected, white: str, where: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    deep = Image.fromarray(np.array([values], np.int32))
+    assert deep.mode == "I"
+    deep.save(tmp_path / "deep.tiff")
+    loaded = images.load(deep if where == "memory" else tmp_path / "deep.tiff")
+    assert np.asarray(loaded)[0, :, 0].tolist() == expected
+    assert f"{white} is taken as white" in caplog.text
+
+
+def test_values_below_black_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.fromarray(np.array([[-50, 0, 255]], np.int32)).save(tmp_path / "deep.tiff")
+    assert np.asarray(images.load(tmp_path / "deep.tiff"))[0, :, 0].tolist() == [0, 0, 255]
+    assert "values down to -50; those below 0 are taken as black" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "pgm"])
+def test_sixteen_bit_grey_is_what_its_file_says(
+    suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.fromarray(np.array([[0, 200]], np.uint16)).save(tmp_path / f"dark.{suffix}")
+    assert np.asarray(images.load(tmp_path / f"dark.{suffix}"))[0, :, 0].tolist() == [0, 1]
+    assert not caplog.records
+
+
 def test_to_tensor_equals_torchvision(picture: Image.Image) -> None:
     expected = T.Compose([T.Resize((16, 16)), T.ToTensor(), T.Normalize(images.MEAN, images.STD)])(
         picture
