@@ -14,7 +14,7 @@ from torch import Tensor
 from nst import gamuts, identity, images, inits, inputs, optimizers, parametrizations, schedules
 from nst.balanced import BalancedObjective
 from nst.devices import deterministic as deterministic_algorithms
-from nst.devices import device_name, memory_kept, resolve_device, tf32
+from nst.devices import device_name, isolated, memory_kept, resolve_device, tf32
 from nst.errors import InputError
 from nst.functional import GramNormalization
 from nst.gamuts import Gamut
@@ -170,6 +170,7 @@ def stylize(
     transparency = images.transparency(content) if alpha == "keep" else None
     shape = pictures.shape(size)
     with ExitStack() as settings:
+        settings.enter_context(isolated(seed, where))
         settings.enter_context(deterministic_algorithms(deterministic))
         settings.enter_context(tf32(precision == "tf32"))
         settings.enter_context(explained(where, *shape, precision))

@@ -4,7 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -56,6 +56,36 @@ def wake(device: torch.device) -> None:
         with torch.enable_grad():
             one = torch.ones(1, device=device, requires_grad=True)
             torch.autograd.grad(one.exp(), one)
+
+
+@contextmanager
+def isolated(seed: int, device: torch.device) -> Iterator[None]:
+    """Compute alike whatever the caller has set in torch, and leave all of that as it was.
+
+    That is the default type and device, whether gradients are wanted, inference mode, automatic
+    mixed precision, and the random numbers, which are those of the seed inside.
+
+    Args:
+        seed: of torch's random numbers.
+        device: whose random numbers are brought back, beside the CPU's.
+    """
+    with ExitStack() as stack:
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in {"cpu", device.type}:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        accelerated = device.type != "cpu"
+        stack.enter_context(
+            torch.random.fork_rng(
+                [device] if accelerated else [], device_type=device.type if accelerated else "cuda"
+            )
+        )
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager

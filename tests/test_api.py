@@ -1,12 +1,19 @@
 """A whole run as one library call."""
 
+import decimal
+import locale
+import random
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 import nst
 from nst import images
@@ -175,3 +182,91 @@ def test_cuda_agrees_with_the_cpu(content_path: Path, style_path: Path, optimize
     assert len(totals[1]) == 30
     assert totals[1][-1] < totals[1][0]
     assert "cuda" in results[1].start.device
+
+
+@contextmanager
+def default_dtype() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+SURROUNDINGS = {
+    "double precision": default_dtype,
+    "no gradients": torch.no_grad,
+    "inference mode": torch.inference_mode,
+    "mixed precision": partial(torch.autocast, "cpu", dtype=torch.bfloat16),
+    "another device": partial(torch.device, "meta"),
+    "other random numbers": lambda: nullcontext(torch.manual_seed(99)),
+}
+
+
+def settings() -> tuple:
+    """What a caller may have set in torch, numpy and Python, and find changed."""
+    return (
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.get_autocast_dtype("cpu"),
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.mkldnn.enabled,
+        torch.get_rng_state().tolist(),
+        str(np.random.get_state()),
+        np.geterr(),
+        random.getstate(),
+        Image.MAX_IMAGE_PIXELS,
+        ImageFile.LOAD_TRUNCATED_IMAGES,
+        list(warnings.filters),
+        locale.setlocale(locale.LC_ALL),
+        decimal.getcontext().prec,
+        signal.getsignal(signal.SIGINT),
+    )
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_caller_s_settings_neither_matter_nor_change(
+    name: str, content_path: Path, style_path: Path
+) -> None:
+    given = {"init": nst.inits.random, "budget": nst.Budget(evaluations=3)}
+    expected = run(content_path, style_path, **given)
+    with SURROUNDINGS[name]():
+        before = settings()
+        found = run(content_path, style_path, **given)
+        assert settings() == before
+    assert [row.total for row in found.losses] == [row.total for row in expected.losses]
+    assert found.picture.tobytes() == expected.picture.tobytes()
+
+
+def test_settings_are_the_caller_s_again_after_an_error_too(content_path: Path) -> None:
+    with default_dtype():
+        before = settings()
+        with pytest.raises(nst.InputError):
+            run(content_path, "missing.png")
+        assert settings() == before
+
+
+def test_optimizer_that_draws_random_numbers_draws_those_of_the_seed(
+    content_path: Path, style_path: Path
+) -> None:
+    class Noisy(torch.optim.SGD):
+        def step(self, closure=None):
+            loss = super().step(closure)
+            with torch.no_grad():
+                for group in self.param_groups:
+                    for variable in group["params"]:
+                        variable += 0.1 * torch.randn_like(variable)
+            return loss
+
+    optimizer = partial(Noisy, lr=1e-3)
+    runs = [
+        run(content_path, style_path, optimizer=optimizer, seed=seed).picture.tobytes()
+        for seed in (1, 1, 2)
+    ]
+    assert runs[0] == runs[1] != runs[2]
