@@ -53,7 +53,7 @@ def stylize(
     style_layers: Mapping[str, float] = GATYS_STYLE,
     strength: float | None = 0.5,
     content_weight: float = 1.0,
-    style_weight: float = 1.0,
+    style_weight: float | None = None,
     tv_weight: float = 0.0,
     gram: GramNormalization = "chw",
     joint: bool = True,
@@ -97,9 +97,9 @@ def stylize(
         style_layers: tap to weight within the style term.
         strength: of the style, from 0, the photograph, to 1, all style and no content, whatever the
             network, size and pictures, see `nst.balanced.goal`. None takes the terms as they are,
-            see `nst.objective`; a `style_weight` of 1e6 then balances a content weight of 1.
+            see `nst.objective`.
         content_weight: factor of the content term.
-        style_weight: factor of the style term.
+        style_weight: factor of the style term; None is 1, or 1e6 without a strength.
         tv_weight: factor of the total variation.
         gram: normalisation of the Gram matrices, see `nst.functional.gram`.
         precision: of the network, see `nst.objective.Objective`.
@@ -137,8 +137,10 @@ def stylize(
     budget = budget or Budget(evaluations=50)
     content_layers = {tap: weight for tap, weight in content_layers.items() if weight}
     style_layers = {tap: weight for tap, weight in style_layers.items() if weight}
-    if strength is not None and not 0 <= strength <= 1:
-        raise InputError(f"strength must be between 0 and 1, not {strength}")
+    if strength is not None and not (isinstance(strength, int | float) and 0 <= strength <= 1):
+        raise InputError(f"strength must be a number between 0 and 1, not {strength}")
+    if style_weight is None:
+        style_weight = 1e6 if strength is None else 1.0
     weighed = strength is not None and content_weight and style_weight
     if weighed and not 1e-3 <= style_weight / content_weight <= 1e3:
         log.warning(

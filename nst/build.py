@@ -135,7 +135,7 @@ def _prepared(
         gamut=_instantiate("gamut", options.gamut),
         content_layers=options.layers.content,
         style_layers=options.layers.style,
-        strength=options.loss.strength,
+        strength=getattr(options.loss, "strength", None),  # of loss=balanced alone
         content_weight=options.loss.content_weight,
         style_weight=options.loss.style_weight,
         tv_weight=options.loss.tv_weight,

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from nst import build
+from nst.balanced import goal
 from nst.errors import InputError
 from nst.files import FolderHeld
 from nst.memory import OutOfMemory
@@ -115,9 +116,10 @@ class Job:
         )
         if result.yardstick:
             log.info(
-                "Left of the distance to the content: %.1f %%, to the style: %.1f %%",
+                "Left of the distance to the content: %.1f %%, to the style: %.1f %%%s",
                 100 * result.yardstick["content_share"],
                 100 * result.yardstick["style_share"],
+                _aim(config),
             )
         best = result.best  # of a smaller size where the run ended in one
         if best and best.scale == 1 and (factor := excess(losses.total, best.total)):
@@ -156,6 +158,14 @@ class Job:
         else:  # of which too small a picture has none
             found = (record["yardstick"] or {}).get("balance")
         return float("inf") if found is None else float(found)
+
+
+def _aim(config: DictConfig) -> str:
+    """What a strength is to leave of the distance to the style."""
+    strength = config.loss.get("strength")
+    return (
+        "" if strength is None else f" (strength {strength:g} aims at {100 * goal(strength):.2g} %)"
+    )
 
 
 @contextmanager

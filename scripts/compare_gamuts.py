@@ -63,7 +63,6 @@ def _total(arguments: argparse.Namespace, way: dict[str, Any], init: Init) -> st
         weights=arguments.weights,
         init=init,
         strength=None,
-        style_weight=1e6,
         budget=nst.Budget(evaluations=arguments.evaluations),
         **way,
     )

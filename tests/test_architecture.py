@@ -71,7 +71,7 @@ ALLOWED = {
     },
     "resume": {"checkpoint"},
     "wording": set(),
-    "job": {"build", "files", "memory", "rendezvous", "results", "schema", "wording"},
+    "job": {"balanced", "build", "files", "memory", "rendezvous", "results", "schema", "wording"},
     "plugins": {"launcher"},
     "launcher": {"devices", "job", "rendezvous", "schema"},
     "app": {"job", "report", "resume", "schema", "wording"},

@@ -284,7 +284,7 @@ def test_every_size_of_a_pyramid_has_its_own_scales() -> None:
     assert all(result.scales[32][name] != scale for name, scale in result.scales[64].items())
     alone = nst.stylize(*pair, **{**given, "size": 32})
     assert alone.scales[32] == pytest.approx(result.scales[32])
-    absolute = nst.stylize(*pair, **given, schedule=pyramid, strength=None, style_weight=1e6)
+    absolute = nst.stylize(*pair, **given, schedule=pyramid, strength=None)
     assert absolute.scales == {32: {}, 64: {}}
 
 
@@ -312,9 +312,9 @@ def test_checkpoint_of_another_strength_is_refused(tmp_path: Path) -> None:
         nst.stylize(*pair, **given, strength=0.3, resume=given["checkpoint"])
 
 
-@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan"), "0.5"])
 def test_strength_out_of_range_is_refused(strength: float) -> None:
-    with pytest.raises(nst.InputError, match="strength must be between 0 and 1"):
+    with pytest.raises(nst.InputError, match="strength must be a number between 0 and 1"):
         nst.stylize(xor_picture(), checker_picture(), strength=strength, **SMALL)
 
 
@@ -350,7 +350,11 @@ def test_command_line_records_scales_and_refuses_another_strength(
         1 / goal(0.3) - 1 + log(goal(0.3)), rel=1e-4
     )
     share = record["yardstick"]["style_share"]
-    assert f"to the style: {100 * share:.1f} %" in (tmp_path / "run" / "nst.log").read_text()
+    said = f"to the style: {100 * share:.1f} % (strength 0.3 aims at 5.3 %)"
+    assert said in (tmp_path / "run" / "nst.log").read_text()
     refused = nst_command("loss.strength=2")
     assert refused.returncode == 2
     assert "loss.strength must be between 0 and 1, not 2" in refused.stderr
+    refused = nst_command("loss=reference,balanced", "loss.strength=0.5", "--multirun")
+    assert refused.returncode == 2
+    assert "Key 'strength' not in 'LossConf'" in refused.stderr

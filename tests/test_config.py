@@ -94,7 +94,6 @@ def test_reference_experiment_is_the_reference(optimizer: str, steps: int) -> No
     assert options.layers.content == {"relu4_2": 1}
     assert options.layers.style == {f"relu{block}_1": 1 for block in range(1, 6)}
     assert vars(options.loss) == {
-        "strength": None,
         "content_weight": 1,
         "style_weight": 1e6,
         "tv_weight": 0,

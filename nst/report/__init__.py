@@ -50,7 +50,7 @@ def write_report(folder: Path) -> Report:
     sweep = read_sweep(folder)
     findings = find(sweep)
     rows = rows_of(sweep, findings)
-    comparison = draw_sheet(sweep, folder.resolve().name, findings.best)
+    comparison = draw_sheet(sweep, folder.resolve().name, findings.best, findings.measure)
     losses = draw_losses([item.setting for item in findings.settings], sweep.axes)
     contents = {
         "summary.csv": to_csv(rows),

@@ -76,6 +76,7 @@ class Findings:
     """Everything the report concludes from the runs; ``best`` names the lowest-scoring one."""
 
     yardstick: str
+    measure: str
     headline: str
     best: str | None
     counts: Mapping[str, int]
@@ -96,6 +97,7 @@ def find(sweep: Sweep) -> Findings:
     per_setting = tuple(_setting_finding(item, per_run) for item in settings)
     return Findings(
         yardstick=yardstick.name,
+        measure=yardstick.short,
         headline=headline(per_setting, yardstick),
         best=_best_run(sweep, yardstick),
         counts=dict(Counter(run.status for run in sweep.runs)),

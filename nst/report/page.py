@@ -109,7 +109,8 @@ def _target(findings: Findings) -> str:
 
 def _settings_head(sweep: Sweep, findings: Findings) -> list[tuple[str, bool]]:
     """Return (column title, whether it holds numbers)."""
-    spread = ["runs", "mean total", "± std", "min", "max"] if findings.repeated else ["total"]
+    measure = findings.measure
+    spread = ["runs", f"mean {measure}", "± std", "min", "max"] if findings.repeated else [measure]
     numbers = [*spread, "content", "style", "evals to target", "s to target"]
     numbers += ["share of rises", "largest jump", "seconds"]
     axes = [(axis, False) for axis in sweep.axes] or [("setting", False)]

@@ -97,12 +97,15 @@ class Plan:
         return Box(left, top, *self.tile)
 
 
-def draw_sheet(sweep: Sweep, title: str, best: str | None) -> bytes:
-    """Draw the contact sheet of ``sweep`` as a PNG; ``best`` names the run to mark."""
-    return compose(sweep, title, best).png()
+def draw_sheet(sweep: Sweep, title: str, best: str | None, measure: str = "total") -> bytes:
+    """Draw the contact sheet of ``sweep`` as a PNG.
+
+    ``best`` names the run to mark, ``measure`` what it is the best by: ``total`` or ``balance``.
+    """
+    return compose(sweep, title, best, measure).png()
 
 
-def compose(sweep: Sweep, title: str, best: str | None) -> Sheet:
+def compose(sweep: Sweep, title: str, best: str | None, measure: str = "total") -> Sheet:
     """Place title, inputs, labels, results and captions on a sheet that fits them."""
     layout = arrange(sweep)
     pictures = {run.name: _result(run) for run in sweep.runs}
@@ -116,7 +119,9 @@ def compose(sweep: Sweep, title: str, best: str | None) -> Sheet:
         for column in range(len(layout.columns)):
             run = layout.cells.get((row, column))
             if run is not None:
-                _draw_run(sheet, plan, plan.box(row, column), run, pictures, run.name == best)
+                marked = "best: " if run.name == best else ""
+                caption = f"{marked}{measure} {text.number(_measured(run, measure))}"
+                _draw_run(sheet, plan, plan.box(row, column), run, pictures[run.name], caption)
             elif not layout.flat:
                 sheet.tile(plan.box(row, column), None, "not run")
     return sheet
@@ -199,19 +204,23 @@ def _label_rows(sheet: Sheet, plan: Plan) -> None:
             sheet.write(MARGIN, middle + 0.2 * index, shown, align="left", bold=index == 0)
 
 
+def _measured(run: Run, measure: str) -> float | None:
+    if measure == "total":
+        return run.picture.total if run.picture else None
+    return run.yardstick.get(measure)
+
+
 def _draw_run(
-    sheet: Sheet, plan: Plan, box: Box, run: Run, pictures: dict[str, Picture | None], best: bool
+    sheet: Sheet, plan: Plan, box: Box, run: Run, picture: Picture | None, caption: str
 ) -> None:
+    best = caption.startswith("best")
     if plan.layout.flat:
         _label_tile(sheet, plan, box, run)
-    picture = pictures[run.name]
     words = run.status if run.status != "ok" else "no picture"
     reason = f"\n{run.stop_reason}" if run.stop_reason and run.status != "ok" else ""
     sheet.tile(box, picture, words + reason, best)
     if picture is None and run.picture is None:
         return
-    total = text.number(run.picture.total if run.picture else None)
-    caption = f"{'best: ' if best else ''}total {total}"
     note = text.seconds(run.seconds) + (f", {run.status}" if run.status != "ok" else "")
     x, y, line = box.left + box.width / 2, box.top + box.height + 0.13, LINE * plan.small
     sheet.write(x, y, fit(caption, box.width, plan.small), plan.small, bold=best)

@@ -19,9 +19,9 @@ def rows_of(sweep: Sweep, findings: Findings) -> tuple[Row, ...]:
     Of the picture as saved are ``picture_total``, ``picture_content``, ``picture_style`` and
     ``picture_tv`` (weighted terms), ``clipped`` (the share in [0, 1] of its pixels that were
     clipped), ``fixed_content``, ``fixed_style`` and the layers' columns (unweighted terms),
-    ``content_share`` and ``style_share`` (the fixed ones relative to the two pictures). In
-    a run whose picture was not measured, ``clipped`` is empty and the others are of the image
-    of its best evaluation.
+    ``content_share`` and ``style_share`` (the fixed ones relative to the two pictures) and
+    their sum, ``balance``. In a run whose picture was not measured, ``clipped`` is empty and
+    the others are of the image of its best evaluation.
 
     Of the evaluations, and so of the image being optimised, are ``final_total``,
     ``best_total``, ``best_evaluation`` and the measures of convergence and stability:
@@ -63,6 +63,7 @@ def _row(run: Run, finding: RunFinding, sweep: Sweep, layers: Sequence[str]) -> 
         "fixed_style": run.yardstick.get("style"),
         "content_share": run.yardstick.get("content_share"),
         "style_share": run.yardstick.get("style_share"),
+        "balance": run.yardstick.get("balance"),
         **{name: picture.layers.get(name) if picture else None for name in layers},
         "evaluations": run.evaluations,
         "steps": run.steps,

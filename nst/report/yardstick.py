@@ -18,11 +18,13 @@ OBJECTIVE = ("layers", "loss weights")  # aspects that the fixed yardstick does 
 class Yardstick:
     """A measure of a run's saved picture, lower is better.
 
-    ``score`` gives it (``None`` where the run has none); ``groups`` maps each run's name to
-    a number: only runs with the same number may be ranked by it.
+    ``name`` says what it is, ``short`` the same in a word, for captions. ``score`` gives it
+    (``None`` where the run has none); ``groups`` maps each run's name to a number: only runs
+    with the same number may be ranked by it.
     """
 
     name: str
+    short: str
     score: Callable[[Run], float | None]
     groups: Mapping[str, int]
 
@@ -51,11 +53,12 @@ def pick(sweep: Sweep, comparability: Comparability) -> Yardstick:
     """
     objectives = len(set(comparability.groups.values()))
     if objectives == len(set(comparability.measured.values())):
-        return Yardstick("total loss", picture_total, comparability.groups)
+        return Yardstick("total loss", "total", picture_total, comparability.groups)
     if not any(balance(run) is not None for run in sweep.runs):
-        return Yardstick("total loss", picture_total, comparability.groups)
+        return Yardstick("total loss", "total", picture_total, comparability.groups)
     return Yardstick(
         "balance (what is left of the distances to content and style, layers of Gatys et al.)",
+        "balance",
         balance,
         comparability.measured,
     )

@@ -15,6 +15,7 @@ from nst.errors import InputError
 from nst.schema.groups import (
     AdamConf,
     Alpha,
+    BalancedLossConf,
     BudgetConf,
     CheckpointConf,
     ContentInitConf,
@@ -90,6 +91,7 @@ def register() -> None:
     store.store(group="schema/init", name="image", node=ImageInitConf)
     store.store(group="schema/parametrization", name="pixel", node=PixelConf)
     store.store(group="schema/parametrization", name="fourier", node=FourierConf)
+    store.store(group="schema/loss", name="balanced", node=BalancedLossConf)
     store.store(group="schema/gamut", name="srgb", node=SrgbGamutConf)
     store.store(group="schema/gamut", name="free", node=FreeGamutConf)
 

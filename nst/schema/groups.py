@@ -230,7 +230,6 @@ class LayersConf:
 class LossConf:
     """`loss=...`."""
 
-    strength: float | None = MISSING
     content_weight: float = MISSING
     style_weight: float = MISSING
     tv_weight: float = MISSING
@@ -238,11 +237,21 @@ class LossConf:
     joint: bool = MISSING
 
     def __post_init__(self) -> None:
-        if self.strength is not None and not 0 <= self.strength <= 1:
-            raise InputError(f"loss.strength must be between 0 and 1, not {self.strength}")
         at_least("loss.content_weight", self.content_weight, 0)
         at_least("loss.style_weight", self.style_weight, 0)
         at_least("loss.tv_weight", self.tv_weight, 0)
+
+
+@dataclass
+class BalancedLossConf(LossConf):
+    """`loss=balanced`."""
+
+    strength: float = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.strength <= 1:
+            raise InputError(f"loss.strength must be between 0 and 1, not {self.strength}")
 
 
 @dataclass

@@ -159,7 +159,6 @@ def measure(
                 schedule=schedule,
                 weights=source,
                 strength=None,
-                style_weight=1e6,
                 budget=nst.Budget(evaluations=evaluations),
                 device=str(device),
                 sinks=[judge],
