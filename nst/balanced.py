@@ -77,7 +77,7 @@ class BalancedObjective(Objective):
         content: 1 x 3 x H x W.
         style: 1 x 3 x h x w.
         strength: see `goal`.
-
+        style_weight: factor of the style term.
     """
 
     def __init__(

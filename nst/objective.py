@@ -166,7 +166,7 @@ class Objective:
             loss = functional.style_loss(textures[tap], self.style_target[tap], self.gram)
             layers[f"style/{tap}"] = loss
         tv = functional.total_variation(image) if self.tv_weight else image.new_zeros(())
-        return self._weighted(layers, tv)
+        return self._weighted(layers, self._style_distance(layers, tv), tv)
 
     def _jointly(self, image: Tensor) -> Terms:
         """Sums over the tiles, then what follows from them: the terms and their gradient."""
@@ -185,36 +185,37 @@ class Objective:
             variation = pixels.new_zeros(())
             if self.tv_weight:
                 variation = functional.variation_in_bands(pixels)
-            terms = self._weighted(layers, variation)
+            distance = self._style_distance(layers, variation)
+            terms = self._weighted(layers, distance, variation)
+            style_slope = self._style_slope(distance)
         if not wanted:
             return terms
-        gradient = self._gradient(pixels, second, grams, self._style_slope(layers, pixels))
+        gradient = self._gradient(pixels, second, grams, style_slope)
         total = tiling.Differentiated.apply(image, terms.total, [gradient])
         return replace(terms, total=total)
 
-    def _weighted(self, layers: dict[str, Tensor], variation: Tensor) -> Terms:
+    def _weighted(self, layers: dict[str, Tensor], style: Tensor, variation: Tensor) -> Terms:
         content = variation.new_zeros(())
         for tap, weight in self.content_layers.items():
             content = content + weight * layers[f"content/{tap}"]
-        style = self._style_sum(layers, variation)
         if self.style_goal is not None:
             style = functional.above_goal(style, self.style_goal)
         content, style = self.content_weight * content, self.style_weight * style
         tv = self.tv_weight * variation
         return Terms(content, style, tv, content + style + tv, layers)
 
-    def _style_sum(self, layers: dict[str, Tensor], like: Tensor) -> Tensor:
-        style = like.new_zeros(())
+    def _style_distance(self, layers: dict[str, Tensor], like: Tensor) -> Tensor:
+        """The style layers' weighted sum."""
+        distance = like.new_zeros(())
         for tap, weight in self.style_layers.items():
-            style = style + weight * layers[f"style/{tap}"]
-        return style
+            distance = distance + weight * layers[f"style/{tap}"]
+        return distance
 
-    def _style_slope(self, layers: dict[str, Tensor], like: Tensor) -> Tensor | float:
+    def _style_slope(self, distance: Tensor) -> Tensor | float:
         """The derivative of the style term with respect to the layers' weighted sum."""
         if self.style_goal is None:
             return self.style_weight
-        slope = functional.above_goal_slope(self._style_sum(layers, like), self.style_goal)
-        return self.style_weight * slope
+        return self.style_weight * functional.above_goal_slope(distance, self.style_goal)
 
     def _given(self, image: Tensor) -> Tensor:
         # The optimised image itself stays contiguous: torch's L-BFGS views its gradient as a

@@ -56,8 +56,7 @@ def yardstick(
 
     Returns:
         `content` and `style`; `content_share` and `style_share`, see `shares`, and their sum,
-        `balance`; None where a picture is too small or
-        the weights too short for those layers.
+        `balance`. None where a picture is too small or the weights too short for those layers.
     """
     taps = [*GATYS_CONTENT, *GATYS_STYLE]
     deep_enough = all(tap.replace("relu", "conv") + ".weight" in weights.tensors for tap in taps)
@@ -81,7 +80,7 @@ def yardstick(
         "style": terms.style.item(),
         "content_share": share["content"],
         "style_share": share["style"],
-        "balance": sum(share.values()),
+        "balance": balance(terms, *ends),
     }
 
 

@@ -97,7 +97,7 @@ class Plan:
         return Box(left, top, *self.tile)
 
 
-def draw_sheet(sweep: Sweep, title: str, best: str | None, measure: str = "total") -> bytes:
+def draw_sheet(sweep: Sweep, title: str, best: str | None, measure: str) -> bytes:
     """Draw the contact sheet of ``sweep`` as a PNG.
 
     ``best`` names the run to mark, ``measure`` what it is the best by: ``total`` or ``balance``.
@@ -119,9 +119,9 @@ def compose(sweep: Sweep, title: str, best: str | None, measure: str = "total") 
         for column in range(len(layout.columns)):
             run = layout.cells.get((row, column))
             if run is not None:
-                marked = "best: " if run.name == best else ""
-                caption = f"{marked}{measure} {text.number(_measured(run, measure))}"
-                _draw_run(sheet, plan, plan.box(row, column), run, pictures[run.name], caption)
+                caption = f"{measure} {text.number(_measured(run, measure))}"
+                picture, marked = pictures[run.name], run.name == best
+                _draw_run(sheet, plan, plan.box(row, column), run, picture, caption, marked)
             elif not layout.flat:
                 sheet.tile(plan.box(row, column), None, "not run")
     return sheet
@@ -211,9 +211,14 @@ def _measured(run: Run, measure: str) -> float | None:
 
 
 def _draw_run(
-    sheet: Sheet, plan: Plan, box: Box, run: Run, picture: Picture | None, caption: str
+    sheet: Sheet,
+    plan: Plan,
+    box: Box,
+    run: Run,
+    picture: Picture | None,
+    caption: str,
+    best: bool,
 ) -> None:
-    best = caption.startswith("best")
     if plan.layout.flat:
         _label_tile(sheet, plan, box, run)
     words = run.status if run.status != "ok" else "no picture"
@@ -221,6 +226,7 @@ def _draw_run(
     sheet.tile(box, picture, words + reason, best)
     if picture is None and run.picture is None:
         return
+    caption = f"best: {caption}" if best else caption
     note = text.seconds(run.seconds) + (f", {run.status}" if run.status != "ok" else "")
     x, y, line = box.left + box.width / 2, box.top + box.height + 0.13, LINE * plan.small
     sheet.write(x, y, fit(caption, box.width, plan.small), plan.small, bold=best)
