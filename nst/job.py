@@ -116,7 +116,7 @@ class Job:
         )
         if result.yardstick:
             log.info(
-                "Left of the distance to the content: %.1f %%, to the style: %.1f %%%s",
+                "Left of the distance to the content: %.3g %%, to the style: %.3g %%%s",
                 100 * result.yardstick["content_share"],
                 100 * result.yardstick["style_share"],
                 _aim(config),

@@ -18,13 +18,17 @@ def tap_names() -> list[str]:
     return [tap for name in names for tap in (name, name.replace("conv", "relu"))]
 
 
+def block(tap: str) -> int:
+    """The block of a tap, 1 to 5: one more than the poolings before it."""
+    return int(tap[4])
+
+
 def minimum_side(taps: Iterable[str]) -> int:
     """The shortest side in px with which every tap still has at least one position.
 
     Each of the poolings before a tap halves the feature map and drops what is left over.
     """
-    poolings = max((int(tap[4]) - 1 for tap in taps), default=0)
-    return 1 << poolings
+    return 1 << max((block(tap) - 1 for tap in taps), default=0)
 
 
 def check_taps(taps: Iterable[str]) -> None:

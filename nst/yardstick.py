@@ -5,7 +5,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from nst.balanced import in_size_of, scales
+from nst.balanced import emphasis, in_size_of, scales
 from nst.objective import Objective, Terms
 from nst.results import PictureLosses
 from nst.vgg import VGG19, Pooling, minimum_side
@@ -93,17 +93,20 @@ def shares(image: Terms, content: Terms, style: Terms) -> dict[str, float]:
     """How far an image is from either picture; the terms' weights have no part in it.
 
     `content`: the image's content terms as shares of the style picture's, averaged over the layers;
-    `style`: its style terms as shares of the content picture's. One is 0 and the other 1 for either
-    picture itself; an image with the content of the one and the style of the other would have 0
-    and 0.
+    `style`: its style terms as shares of the content picture's, averaged as by `nst.balanced`. One
+    is 0 and the other 1 for either picture itself; an image with the content of the one and the
+    style of the other would have 0 and 0.
 
     Args:
         image: the image's terms.
         content: those of the content picture under the same objective.
         style: those of the style picture in the content picture's size.
     """
-    found: dict[str, list[float]] = {"content": [], "style": []}
+    found: dict[str, dict[str, float]] = {"content": {}, "style": {}}
     for name, scale in scales(content, style).items():
         if scale > 0:  # otherwise the pictures are the same there
-            found[name.partition("/")[0]].append(float(image.layers[name] / scale))
-    return {kind: fmean(terms) if terms else 0.0 for kind, terms in found.items()}
+            found[name.partition("/")[0]][name] = float(image.layers[name] / scale)
+    return {
+        kind: fmean(terms.values(), map(emphasis, terms)) if terms else 0.0
+        for kind, terms in found.items()
+    }

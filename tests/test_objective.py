@@ -128,9 +128,11 @@ def test_balance_is_1_for_either_picture_and_knows_no_weights(network: VGG19, pi
     mine, theirs, texture = network(image), network(content), network(style)
     share = F.mse_loss(mine["relu2_2"], theirs["relu2_2"])
     share /= F.mse_loss(texture["relu2_2"], theirs["relu2_2"])
-    for tap in STYLE:
+    halved = {tap: 0.5 ** int(tap[4]) for tap in STYLE}  # from block to block
+    for tap, weight in halved.items():
         grams = [gram(each[tap]) for each in (mine, theirs, texture)]
-        share += F.mse_loss(grams[0], grams[2]) / F.mse_loss(grams[1], grams[2]) / len(STYLE)
+        term = F.mse_loss(grams[0], grams[2]) / F.mse_loss(grams[1], grams[2])
+        share += weight * term / sum(halved.values())
     assert other == pytest.approx(float(share))
     assert balances(content_weight=0.1, style_weight=3.0, tv_weight=2.0) == [first, second, other]
 
