@@ -45,6 +45,7 @@ def stylize(
     size: int | None = None,
     resize: Resize = "fit",
     alpha: Alpha = "keep",
+    max_megapixels: float | None = images.MAX_MEGAPIXELS,
     optimizer: OptimizerFactory = optimizers.lbfgs,
     init: Init = inits.content,
     parametrization: Parametrization = parametrizations.fourier,
@@ -88,6 +89,7 @@ def stylize(
         resize: `fit` keeps the aspect, `stretch` makes both pictures `size` x `size`.
         alpha: `keep` gives the result the transparency of the content picture, where it has any;
             `drop` leaves it on white, as the network sees both pictures.
+        max_megapixels: of picture files, see `nst.images.load`; None for any number.
         optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`.
         init: makes the starting image, such as `nst.inits.random`.
         parametrization: what the optimizer turns, `nst.fourier` or `nst.pixel`.
@@ -167,9 +169,10 @@ def stylize(
         size=sizes[0],
         minimum=minimum_side(taps),
         layer=taps[-1],
+        max_megapixels=max_megapixels,
     )
     # Read now: the file may be gone when the run is done.
-    transparency = images.transparency(content) if alpha == "keep" else None
+    transparency = images.transparency(content, max_megapixels) if alpha == "keep" else None
     shape = pictures.shape(size)
     with ExitStack() as settings:
         settings.enter_context(isolated(seed, where))
@@ -186,7 +189,9 @@ def stylize(
         canvas = Canvas(
             *tensors(sizes[0]),
             seed,
-            load=lambda path: images.to_tensor(images.load(path), smallest).to(where),
+            load=lambda path: images.to_tensor(images.load(path, max_megapixels), smallest).to(
+                where
+            ),
         )
         beginning = init(canvas)
         found = resolve(weights, weights_seed)

@@ -1,7 +1,7 @@
 """The command line: one run, or the jobs of a sweep, with their exit codes.
 
 0: done; 1: a run failed; 2: bad input or config, one line on stderr; 130: Ctrl-C; 143: SIGTERM;
-138: SIGUSR1, by which Slurm announces the end of a job's time.
+129: SIGHUP; 138: SIGUSR1, by which Slurm announces the end of a job's time.
 """
 
 import hashlib
@@ -11,22 +11,30 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nst import resume, schema
+import nst
+from nst import build, resume, schema
+from nst.arguments import prepared
 from nst.errors import InputError
+from nst.folder import REPORT, Folder, outcome, run_folders
 from nst.job import BAD_INPUT, EXIT_CODES, FAILED, Job, signals
+from nst.streams import outlive_readers
 from nst.wording import ended_early, missing_plugin, one_line, where_to_look
 
 log = logging.getLogger(__name__)
@@ -99,9 +107,14 @@ class SweepCallback(Callback):
 
     folder: Path | None = None
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra before a single run."""
+        with _refusing():
+            build.check(config)
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra in the parent process."""
-        SweepCallback.folder = Path(config.hydra.sweep.dir)
+        folder = SweepCallback.folder = Path(config.hydra.sweep.dir)
         parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         last = {override.get_key_element(): override for override in parsed}  # as Hydra does
         constants = [
@@ -110,6 +123,43 @@ class SweepCallback(Callback):
             if not override.is_sweep_override()
         ]
         os.environ[_CONSTANTS] = json.dumps(constants)
+        with _refusing():
+            if folder.is_dir():
+                own = Folder(folder)
+                for name in REPORT:
+                    own.check(folder / name)
+            check_jobs(config, parsed)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """End the program with one line, since of a callback's exceptions Hydra makes warnings."""
+    try:
+        yield
+    except InputError as error:
+        print(f"nst: {error}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
+    except OmegaConfBaseException:
+        pass  # the job's own to report
+
+
+def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
+    """Check the configs of a sweep's jobs, as far as they are known before it starts.
+
+    Raises:
+        InputError: see `nst.build.check`.
+    """
+    jobs: list[list[str]] = [[]]  # a search proposes its values later
+    if config.hydra.sweeper._target_ == f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    loader = GlobalHydra.instance().config_loader()
+    for job in jobs:
+        try:
+            composed = loader.load_sweep_config(config, job) if job else config
+        except (HydraException, OmegaConfBaseException):
+            return  # as Hydra says in a moment
+        with suppress(OmegaConfBaseException):  # of which its own job says more
+            build.check(composed)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
@@ -135,7 +185,10 @@ def _finish_sweep(folder: Path) -> int:
     print(outcome_table(made))
     print(f"Report: {folder / 'report.html'}")
     print(where_to_look(folder))
-    return 0 if all(run.status == "ok" for run in made.runs) else FAILED
+    unmade = [run for run in made.runs if run.status == "ok" and outcome(run.folder)]
+    for run in unmade:
+        print(f"{run.name}: failed; what is there is an earlier run's")
+    return 0 if all(run.status == "ok" for run in made.runs) and not unmade else FAILED
 
 
 def register() -> None:
@@ -162,7 +215,7 @@ def _prefer_presets() -> None:
     store = ConfigStore.instance()
     for preset in (config_dir() / "hydra").glob("*/*.yaml"):
         group = preset.parent.name
-        found = store.repo["hydra"][group].pop(preset.name, None)
+        found = store.repo["hydra"].get(group, {}).pop(preset.name, None)
         if found:
             store.store(preset.stem, found.node, f"hydra/{group}/plugin", provider=found.provider)
 
@@ -172,11 +225,17 @@ def main() -> NoReturn:
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Otherwise Hydra prints several lines of its own and exits with 1 whatever the cause.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    outlive_readers()
     _prefer_presets()
     threading.excepthook = _thread_failed
+    for name in ("matplotlib", "PIL"):  # whose thousand lines hydra.verbose=true does not mean
+        logging.getLogger(name).setLevel(logging.INFO)
     code: int | str | None = 0
+    if "--version" in sys.argv:
+        print(f"nst {nst.__version__} (Hydra {hydra.__version__})")
+        sys.exit(code)
     try:
-        sys.argv[1:] = resume.expand(sys.argv[1:])
+        sys.argv[1:] = prepared(resume.expand(sys.argv[1:]))
         _task()
     except SystemExit as stop:
         code = stop.code
@@ -194,13 +253,15 @@ def main() -> NoReturn:
         print(f"nst: {error}", file=sys.stderr)
         code = FAILED
     except Exception as error:
-        if show_traceback or SweepCallback.folder is None:
+        if show_traceback:
             raise
         absent = missing_plugin(error)
-        print(f"nst: {absent or ended_early(error)}", file=sys.stderr)
-        code = BAD_INPUT if absent else FAILED
+        begun = SweepCallback.folder is not None
+        said = absent or (ended_early(error) if begun else one_line(error))
+        print(f"nst: {said}", file=sys.stderr)
+        code = FAILED if begun and not absent else BAD_INPUT
     folder = SweepCallback.folder
-    if folder is not None and code != BAD_INPUT and any(folder.glob("*/.hydra")):
+    if folder is not None and code != BAD_INPUT and any(run_folders(folder)):
         outcome = _finish_sweep(folder)
         code = code or outcome  # what ended the sweep early tells more
     sys.exit(code)

@@ -1,34 +1,38 @@
 """Config to objects: one validated config, one run, one folder of results."""
 
 import hashlib
+import inspect
 import json
 import logging
 import math
 import platform
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, is_dataclass
 from enum import Enum
 from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import nst
 from nst import api, checkpoint, images, schema, tracking
 from nst.checkpoint import CheckpointError
 from nst.errors import InputError
-from nst.files import atomic_write, hold, remove_leftovers
+from nst.files import atomic_write, hold
+from nst.folder import Folder
 from nst.guard import Guard
 from nst.records import Budget
 from nst.rendezvous import Member
-from nst.results import Result
+from nst.results import Result, Start
 from nst.schedules import Scale
 from nst.schema import groups
 from nst.vgg import Pooling
@@ -42,6 +46,15 @@ _POOLINGS: dict[groups.Pooling, Pooling | None] = {
 }
 # Groups whose options are columns of TensorBoard's table.
 _HPARAM_GROUPS = "optimizer init parametrization gamut loss model schedule budget guard".split()
+# A run's files besides its picture and TensorBoard's, and its images' names.
+_FILES = (
+    *("result.json", "losses.jsonl"),
+    *(checkpoint.NAME, checkpoint.previous(Path(checkpoint.NAME)).name),
+)
+_IMAGE = re.compile(r"content|style|\d{6,}")
+# Groups that are open to classes of the user's, and keys whose values may be names of files.
+_PLUGGABLE = "optimizer init parametrization gamut".split()
+_NAME_FILES = ["content", "style", "model", *_PLUGGABLE]
 # Keys that name or repeat a run but change nothing in it.
 _OUTSIDE = ("name", "force", "metric", "resume", "checkpoint")
 
@@ -52,69 +65,107 @@ def run(
     choices: Mapping[str, str],
     stop_requested: Callable[[], str | None],
     together: Member | None = None,
+    asked: Mapping[str, str] = MappingProxyType({}),
+    overrides: Sequence[str] = (),
 ) -> Result:
     """Execute one run and leave its files in `folder`.
 
     Args:
         config: the composed config.
         folder: the run's folder. An unfinished run of the same config in it is gone on with; what
-            another left moves to a sub-folder `previous`.
+            another left moves to a sub-folder `previous` when this one begins.
         choices: the chosen option of each config group.
         stop_requested: see `nst.trainer.Trainer`.
         together: see `nst.api.stylize`.
+        asked: see `nst.folder.Folder.remember`.
+        overrides: of the command line, `key=value`.
 
     Raises:
-        nst.errors.InputError: an option, a picture or the weights cannot be used.
+        nst.errors.InputError: an option, a picture or the weights cannot be used, or the folder
+            holds files of the same names that are not nst's.
         OSError: the folder cannot be written.
     """
     options = schema.validate(config)
     stylize = partial(_prepared(options, folder, stop_requested), together=together)
     # A launcher's jobs may outlive a sweep that was killed, and the same sweep be started anew.
     with hold(folder):
-        remove_leftovers(folder)
+        own = Folder(folder)
+        own.remove_leftovers()
+        target = picture(folder, config)
+        files = [target, *(folder / name for name in _FILES)]
+        images_there = (folder / "images").glob("*.png")
+        for path in (*files, *(p for p in images_there if _IMAGE.fullmatch(p.stem))):
+            own.check(path)
         with ExitStack() as stack:
             sinks: list[tracking.Tracker] = [
                 tracking.JsonLines(folder / "losses.jsonl"),
-                tracking.ImageFolder(folder / "images"),
-                tracking.TensorBoard(folder, resolved_yaml(config), _hparams(config, choices)),
+                tracking.ImageFolder(folder / "images", own.claim),
+                tracking.TensorBoard(
+                    folder, resolved_yaml(config), _hparams(config, choices, overrides), own.note
+                ),
                 tracking.Progress(bar=together is None),
             ]
             for sink in sinks:
                 stack.callback(sink.close)
-            stylize = partial(stylize, sinks=sinks)
+            goes_on = partial(stylize, sinks=[_Claims(own, files), *sinks])
+            begins = partial(stylize, sinks=[_Claims(own, files, asked), *sinks])
             if options.resume:
-                result = _go_on(folder, stylize)
+                result = _go_on(folder, goes_on)
             else:
-                result = _go_on_or_begin(folder, stylize, again=options.force)
+                result = _go_on_or_begin(folder, goes_on, begins, again=options.force)
         about = {"Software": f"nst {nst.__version__}", "nst settings": settings_json(config)}
-        target = picture(folder, config)
         images.save(result.picture, target, about)
-        for other in folder.glob("result.*"):  # of before a resumption, in another format
-            if other.suffix not in (target.suffix, ".json"):
-                other.unlink()
+        for kind in groups.Format:  # of before a resumption, in another format
+            other = folder / f"result.{kind.value}"
+            if other != target and own.owns(other):
+                other.unlink(missing_ok=True)
         write_result(folder, config, _summary(result, options.seed, target.name))
     return result
 
 
-def _go_on(folder: Path, stylize: Callable[..., Result]) -> Result:
+class _Claims(tracking.Tracker):
+    """Claims a run's files when it begins or goes on, and no earlier.
+
+    Args:
+        folder: the run's.
+        files: those with names that are known beforehand.
+        asked: of a run that begins, which sets aside what another left; None of one that goes on.
+    """
+
+    def __init__(
+        self, folder: Folder, files: Sequence[Path], asked: Mapping[str, str] | None = None
+    ) -> None:
+        self._folder = folder
+        self._files = files
+        self._asked = asked
+
+    def on_start(self, start: Start) -> None:
+        """Set aside, remember, claim."""
+        if self._asked is not None:
+            self._folder.set_aside()
+            self._folder.remember(self._asked)
+        for path in self._files:
+            self._folder.claim(path)
+
+
+def _go_on(folder: Path, goes_on: Callable[..., Result]) -> Result:
     if record(folder).get("status") == "ok":
         raise CheckpointError(checkpoint.FINISHED.format(f"resume={folder}"))
-    return stylize(resume=folder / checkpoint.NAME)
+    return goes_on(resume=folder / checkpoint.NAME)
 
 
-def _go_on_or_begin(folder: Path, stylize: Callable[..., Result], *, again: bool) -> Result:
-    """Go on with the unfinished run of this config that the folder holds, or begin.
-
-    What another config's run, or a finished one, left is set aside first.
-    """
+def _go_on_or_begin(
+    folder: Path, goes_on: Callable[..., Result], begins: Callable[[], Result], *, again: bool
+) -> Result:
+    """Go on with the unfinished run of this config that the folder holds, or begin."""
     path = folder / checkpoint.NAME
-    if checkpoint.exists(path) and not again:
+    finished = record(folder).get("status") == "ok"
+    if checkpoint.exists(path) and not finished and not again:
         try:
-            return stylize(resume=path)
+            return goes_on(resume=path)
         except CheckpointError as error:
             log.info("Begins anew: %s", error)
-    _set_aside(folder)
-    return stylize()
+    return begins()
 
 
 def _prepared(
@@ -129,6 +180,7 @@ def _prepared(
         size=options.size,
         resize=options.resize.value,
         alpha=options.alpha.value,
+        max_megapixels=options.max_megapixels,
         optimizer=_instantiate("optimizer", options.optimizer),
         init=_instantiate("init", options.init),
         parametrization=_instantiate("parametrization", options.parametrization),
@@ -174,10 +226,19 @@ def write_result(folder: Path, config: DictConfig, entries: Mapping[str, Any]) -
     atomic_write(folder / "result.json", text.encode() + b"\n")
 
 
-def write_failure(folder: Path, config: DictConfig, reason: str) -> None:
-    """Write the `result.json` of a run that has no result; a full disk leaves it out."""
+def write_failure(folder: Path, config: DictConfig, reason: str, asked: Mapping[str, str]) -> None:
+    """Write the `result.json` of a run that has no result, where no earlier one's stands.
+
+    A full disk, or a file of the user's in its place, leaves it out.
+    """
+    if "picture" in record(folder):
+        return
     nothing = {"final": None, "best": None, "steps": 0, "evaluations": 0, "seconds": 0.0}
-    with suppress(OSError):
+    with suppress(OSError, InputError):
+        own = Folder(folder)
+        own.claim(folder / "result.json")
+        if not (folder / "losses.jsonl").exists():  # else the settings of the run that began stand
+            own.remember(asked)
         write_result(
             folder, config, {"status": "failed", "stop_reason": "error", "error": reason, **nothing}
         )
@@ -216,8 +277,53 @@ def settings_json(config: DictConfig) -> str:
 
 
 def config_sha256(config: DictConfig) -> str:
-    """SHA-256 of `settings_json`."""
-    return hashlib.sha256(settings_json(config).encode()).hexdigest()
+    """SHA-256 of `settings_json`, with the contents of files in place of their names.
+
+    Files are the two pictures, weights of the user's own, and whatever file an option of the
+    optimizer, the init, the parametrization or the gamut names.
+    """
+    settings = json.loads(settings_json(config))
+    settings |= {key: _contents(settings[key]) for key in _NAME_FILES}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _contents(value: Any) -> Any:
+    """A value with the SHA-256 of files in place of their names."""
+    if isinstance(value, dict):
+        return {k: v if k.startswith("_") else _contents(v) for k, v in value.items()}
+    if not isinstance(value, str):
+        return value
+    path = Path(value)
+    try:
+        about = path.stat()
+        return _file_sha256(path, about.st_mtime_ns, about.st_size) if path.is_file() else value
+    except (OSError, ValueError):
+        return value
+
+
+@lru_cache(maxsize=64)
+def _file_sha256(path: Path, _modified: int, _size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(config: DictConfig) -> None:
+    """Check what can be checked of a config, Hydra's own in it, before a run or a sweep starts.
+
+    Raises:
+        InputError: a value out of its range, a key that nothing reads, an optimizer, init,
+            parametrization or gamut that cannot be made, or jobs that want a working directory of
+            their own.
+    """
+    schema.check_known(config)
+    if config.hydra.job.chdir:
+        raise InputError("hydra.job.chdir: paths are meant from where the command is typed")
+    own = config.copy()
+    with open_dict(own):
+        del own["hydra"]
+    options = schema.validate(own)
+    for group in _PLUGGABLE:
+        _instantiate(group, getattr(options, group))
 
 
 def _instantiate(group: str, options: Any) -> Any:
@@ -233,6 +339,18 @@ def _instantiate(group: str, options: Any) -> Any:
         raise InputError(f"{group}: cannot be made from its config ({reason})") from error
     if not callable(factory):
         raise InputError(f"{group}: its config needs _target_ and _partial_: true")
+    try:
+        if group == "optimizer":  # which the values of the options may matter to, besides the names
+            factory([torch.nn.Parameter(torch.zeros(1, 3, 2, 2))])
+        else:
+            inspect.signature(factory.func).bind(None, *factory.args, **factory.keywords)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"{group}: {_plain(options).get('_target_')} does not take its options ({reason})"
+        ) from error
     return factory
 
 
@@ -241,21 +359,6 @@ def _plain(options: Any) -> dict[str, Any]:
     typed = is_dataclass(options) and not isinstance(options, type)
     values = asdict(options) if typed else dict(options)
     return {k: v.value if isinstance(v, Enum) else v for k, v in values.items()}
-
-
-def _set_aside(folder: Path) -> None:
-    """Move what an earlier run left to `previous/<n>`, so that nothing is overwritten."""
-    patterns = ("result.*", "losses.jsonl", "images", "checkpoint*.pt", "events.out.tfevents.*")
-    old = [path for pattern in patterns for path in folder.glob(pattern)]
-    if not old:
-        return
-    parent = folder / "previous"
-    parent.mkdir(exist_ok=True)
-    number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
-    target = parent / str(number)
-    target.mkdir()
-    for path in old:
-        path.rename(target / path.name)
 
 
 def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
@@ -301,9 +404,11 @@ def _finite(value: Any) -> Any:
     return value if math.isfinite(value) else None
 
 
-def _hparams(config: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
-    """What tells runs apart in TensorBoard's table: the groups' choices and the single options."""
-    table: dict[str, Any] = dict(choices)
+def _hparams(
+    config: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]
+) -> Callable[[Start], dict[str, Any]]:
+    """What tells runs apart in TensorBoard's table: choices, single options, all that was swept."""
+    table: dict[str, Any] = {group: option for group, option in choices.items() if group in config}
     values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
     for key, value in values.items():
@@ -312,9 +417,15 @@ def _hparams(config: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
             table |= {f"{key}.{name}": _scalar(item) for name, item in given.items()}
         elif key in ("content", "style"):
             table[key] = Path(value).stem
-        elif key in ("size", "resize", "seed"):
+        elif key in ("resize", "seed"):
             table[key] = _scalar(value)
-    return table
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        value = OmegaConf.select(config, key, default=None)
+        if not isinstance(value, DictConfig) and value is not None and key not in _OUTSIDE:
+            table.setdefault(key, _scalar(value.value if isinstance(value, Enum) else value))
+    # The longest side, also where the config leaves it to the device.
+    return lambda start: {**table, "size": max(start.size)}
 
 
 def _scalar(value: Any) -> str | int | float | bool:

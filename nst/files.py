@@ -50,12 +50,6 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
         file.write(data)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes left of files that `atomic_file` never finished."""
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
-
-
 class FolderHeld(InputError):
     """Another process is at work in the folder, which is its own until then."""
 

@@ -7,8 +7,10 @@ ImageNet-normalised space: (rgb - mean) / std for rgb in [0, 1].
 import io
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -40,6 +42,7 @@ STD = (0.229, 0.224, 0.225)
 # How far a tensor picture may be outside of [0, 1]: resizing overshoots a little.
 _OVERSHOOT = 0.01
 
+MAX_MEGAPIXELS = 90.0
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM") + (
     ("AVIF",) if features.check("avif") else ()
 )
@@ -52,11 +55,16 @@ WRITTEN: dict[str, dict[str, Any]] = {
 }
 
 
+# The brands of HEIF files with still pictures, as phones write them.
+_HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx"})
+_LIMIT = RLock()
+
+
 class ImageError(InputError):
     """A picture that cannot be read or is not usable; the message names the file."""
 
 
-def load(source: Picture) -> Image.Image:
+def load(source: Picture, max_megapixels: float | None = MAX_MEGAPIXELS) -> Image.Image:
     """Read a picture as 8-bit sRGB, upright.
 
     EXIF orientation is applied, a colour profile converted to sRGB, 16-bit greyscale scaled to 8,
@@ -65,6 +73,8 @@ def load(source: Picture) -> Image.Image:
 
     Args:
         source: a path, a PIL image, or a tensor 3 x H x W or 1 x 3 x H x W in [0, 1].
+        max_megapixels: of files; a small file can claim to hold a picture that fills the memory.
+            None for any number.
 
     Returns:
         A PIL image in mode RGB.
@@ -78,10 +88,12 @@ def load(source: Picture) -> Image.Image:
         raise ImageError(
             f"a picture must be a path, a PIL image or a tensor, not {type(source).__name__}"
         )
-    return _read(source, lambda picture: _to_srgb(picture, _name(source)))
+    return _read(source, lambda picture: _to_srgb(picture, _name(source)), max_megapixels)
 
 
-def transparency(source: Picture) -> Image.Image | None:
+def transparency(
+    source: Picture, max_megapixels: float | None = MAX_MEGAPIXELS
+) -> Image.Image | None:
     """The alpha channel of a picture, upright, mode L; None where it is opaque everywhere.
 
     Raises:
@@ -96,7 +108,7 @@ def transparency(source: Picture) -> Image.Image | None:
         channel = ImageOps.exif_transpose(picture).convert("RGBA").getchannel("A")
         return channel if channel.getextrema()[0] != 255 else None
 
-    return _read(source, alpha)
+    return _read(source, alpha, max_megapixels)
 
 
 def to_tensor(picture: Image.Image, size: int | tuple[int, int], resize: Resize = "fit") -> Tensor:
@@ -209,22 +221,32 @@ def _name(source: str | Path | Image.Image) -> str:
     return "the picture" if isinstance(source, Image.Image) else str(source)
 
 
-def _read(source: str | Path | Image.Image, use: Callable[[Image.Image], _T]) -> _T:
+def _read(
+    source: str | Path | Image.Image,
+    use: Callable[[Image.Image], _T],
+    max_megapixels: float | None,
+) -> _T:
     """What `use` makes of an opened picture, with all that can go wrong as an ImageError."""
     name = _name(source)
     try:
-        with warnings.catch_warnings(record=True) as complaints:
+        with warnings.catch_warnings(record=True) as complaints, _pillow_without_limit():
             warnings.simplefilter("always")
-            # Pillow only warns up to twice its limit; a picture that large is refused instead.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             if isinstance(source, Image.Image):
                 used = use(source)
             else:
-                with Image.open(source, formats=FORMATS) as picture:
+                with _open(source) as picture:
+                    megapixels = picture.width * picture.height / 1e6
+                    if max_megapixels is not None and megapixels > max_megapixels:
+                        raise ImageError(
+                            f"{name}: has {picture.width} x {picture.height} px, more than "
+                            f"max_megapixels={max_megapixels:g} (max_megapixels=null: no limit)"
+                        )
                     used = use(picture)
         for text in dict.fromkeys(str(complaint.message) for complaint in complaints):
             log.warning("%s: %s", name, " ".join(text.split()))  # of damaged metadata
         return used
+    except ImageError:
+        raise
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except IsADirectoryError:
@@ -237,6 +259,37 @@ def _read(source: str | Path | Image.Image, use: Callable[[Image.Image], _T]) ->
         # Decoders raise whatever befalls them on damaged data: OSError, SyntaxError, struct.error,
         # KeyError, zlib.error, ...
         raise ImageError(f"{name}: damaged or unusable picture ({_brief(error)})") from error
+
+
+def _open(path: str | Path) -> Image.Image:
+    """Open a file in one of `FORMATS`, or HEIF where pillow-heif is there."""
+    try:
+        return Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError:
+        with open(path, "rb") as file:
+            start = file.read(12)
+        if start[4:8] != b"ftyp" or start[8:12] not in _HEIF:
+            raise
+    try:
+        # Its class alone: registering it would add the format to Pillow for the whole program.
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise ImageError(
+            f"{path}: is a HEIC picture, and to read these is an extra: pip install 'nst[heif]'"
+        ) from None
+    opened: Image.Image = HeifImageFile(path)  # type: ignore[no-untyped-call]
+    return opened
+
+
+@contextmanager
+def _pillow_without_limit() -> Iterator[None]:
+    """Set Pillow's own limit aside, which is the whole program's and can only be told to fail."""
+    with _LIMIT:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _to_srgb(picture: Image.Image, name: str) -> Image.Image:

@@ -47,6 +47,7 @@ def load(
     size: int,
     minimum: int,
     layer: str,
+    max_megapixels: float | None,
 ) -> Inputs:
     """Load both pictures.
 
@@ -58,13 +59,14 @@ def load(
         size: the smallest longest side that will be asked for.
         minimum: the shortest side in px that the network can do with.
         layer: the layer that needs it.
+        max_megapixels: see `nst.images.load`.
 
     Raises:
         ImageError: a picture cannot be read, or is too small for the network at `size`.
     """
 
     def checked(picture: Picture, name: str) -> Image.Image:
-        loaded = images.load(picture)
+        loaded = images.load(picture, max_megapixels)
         height, width = images.target_size(loaded, size, resize)
         if min(height, width) < minimum:
             shown = picture if isinstance(picture, str | Path) else f"the {name} picture"

@@ -6,8 +6,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,13 +15,14 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nst import build
 from nst.balanced import goal
 from nst.errors import InputError
 from nst.files import FolderHeld
+from nst.folder import note_outcome
 from nst.memory import OutOfMemory
 from nst.rendezvous import Member
 from nst.results import excess
@@ -31,12 +32,13 @@ from nst.wording import one_line, where_to_look
 log = logging.getLogger(__name__)
 
 FAILED, BAD_INPUT = 1, 2
-EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 138}
+EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}
 _ENDINGS = {
     "converged": "Converged",
     "target_loss": "Target loss reached",
     "SIGINT": "Interrupted",
     "SIGTERM": "Terminated",
+    "SIGHUP": "Hung up",
     "SIGUSR1": "Time is up",
 }
 
@@ -49,12 +51,16 @@ class Job:
         config: the composed config.
         folder: the run's.
         choices: the chosen option of each config group.
+        overrides: of the command line, the job's own of a sweep.
+        asked: what Hydra keeps in `.hydra`, see `nst.folder`.
         alone: whether it is all that was asked for, rather than a part of a sweep.
     """
 
     config: DictConfig
     folder: Path
     choices: Mapping[str, str]
+    overrides: Sequence[str]
+    asked: Mapping[str, str]
     alone: bool
 
     @classmethod
@@ -66,6 +72,12 @@ class Job:
             config,
             Path(context.runtime.output_dir),
             {k: v for k, v in chosen if v and not k.startswith("hydra")},
+            list(context.overrides.task),
+            {
+                "config.yaml": OmegaConf.to_yaml(config),
+                "overrides.yaml": OmegaConf.to_yaml(context.overrides.task),
+                "hydra.yaml": OmegaConf.to_yaml({"hydra": context}),
+            },
             context.mode == RunMode.RUN,
         )
 
@@ -90,9 +102,13 @@ class Job:
             log.info("%s: already done, left as it is (force=true runs it again)", folder)
             return self._metric()
         try:
-            result = build.run(config, folder, self.choices, stop_requested, together)
+            result = build.run(
+                *(config, folder, self.choices, stop_requested, together),
+                asked=self.asked,
+                overrides=self.overrides,
+            )
         except FolderHeld as error:
-            log.error("nst: %s", error)  # the record there is the other process's to write
+            _say(str(error))  # the record there is the other process's to write
             return self._no_metric(BAD_INPUT)
         except (InputError, OmegaConfBaseException) as error:
             return self._failed(one_line(error), BAD_INPUT)
@@ -102,7 +118,7 @@ class Job:
             log.exception("nst: unexpected error")
             return self._failed(f"{type(error).__name__}: {error}", FAILED)
         if result.status == "failed":
-            log.error("nst: %s", result.error)
+            _say(str(result.error))
             return self._no_metric(FAILED)
         losses = result.picture_losses
         log.info(
@@ -134,30 +150,46 @@ class Job:
         if result.status == "interrupted":
             again = shlex.quote(f"resume={os.path.relpath(folder)}")
             log.info("python -m nst %s goes on with it", again)
+            self._note(EXIT_CODES[result.stop_reason])
             sys.exit(EXIT_CODES[result.stop_reason])
         if self.alone:
             log.info(where_to_look(folder))
         return self._metric()
 
     def _failed(self, reason: str, code: int) -> float:
-        log.error("nst: %s", reason)
+        _say(reason)
         if self.config.resume is None:  # else the record of the interrupted run stands
-            build.write_failure(self.folder, self.config, reason)
+            build.write_failure(self.folder, self.config, reason, self.asked)
         return self._no_metric(code)
+
+    def _note(self, code: int) -> None:
+        """For the program that waits for the jobs of a sweep, perhaps on another machine."""
+        with suppress(OSError):
+            note_outcome(self.folder, code)
 
     def _no_metric(self, code: int) -> float:
         """A single run ends the program; in a sweep the other jobs go on."""
+        self._note(code)
         if self.alone:
             sys.exit(code)
         return float("inf")
 
     def _metric(self) -> float:
+        self._note(0)
         record = build.record(self.folder)
         if self.config.metric == groups.Metric.total:
             found = record["picture"]["total"]
         else:  # of which too small a picture has none
             found = (record["yardstick"] or {}).get("balance")
         return float("inf") if found is None else float(found)
+
+
+def _say(reason: str) -> None:
+    """Log an error, or print it where the config has silenced the log."""
+    if log.disabled:
+        print(f"nst: {reason}", file=sys.stderr)
+    else:
+        log.error("nst: %s", reason)
 
 
 def _aim(config: DictConfig) -> str:
@@ -188,8 +220,8 @@ def signals() -> Iterator[Callable[[], str | None]]:
     try:
         for name in EXIT_CODES:
             number = getattr(signal, name, None)
-            if number is None:
-                continue  # SIGUSR1 on Windows
+            if number is None or signal.getsignal(number) == signal.SIG_IGN:
+                continue  # SIGUSR1 on Windows; SIGHUP under nohup
             previous[number] = signal.signal(number, note)
     except ValueError:
         pass  # not the main thread, where a launcher may run jobs: its signals are its own

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,6 +21,10 @@ from nst.records import Row
 from nst.results import Result, Start
 
 log = logging.getLogger(__name__)
+
+
+def _free(_: Path) -> None:
+    """What a sink does about the files of a folder of which no list is kept."""
 
 
 class Tracker:
@@ -71,20 +75,31 @@ class JsonLines(Tracker):
 
 
 class ImageFolder(Tracker):
-    """`images/`: the prepared inputs and the intermediate images, named by evaluation."""
+    """`images/`: the prepared inputs and the intermediate images, named by evaluation.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: made where it is missing.
+        claim: called with the path of every file before it is written.
+    """
+
+    def __init__(self, folder: Path, claim: Callable[[Path], object] = _free) -> None:
         self._folder = folder
+        self._claim = claim
 
     def on_start(self, start: Start) -> None:
         """Write both inputs as the run sees them."""
         self._folder.mkdir(exist_ok=True)
-        images.save(images.to_picture(start.content), self._folder / "content.png")
-        images.save(images.to_picture(start.style), self._folder / "style.png")
+        self._save(start.content, "content.png")
+        self._save(start.style, "style.png")
 
     def on_image(self, evaluation: int, image: Tensor) -> None:
         """Write one image."""
-        images.save(images.to_picture(image), self._folder / f"{evaluation:06d}.png")
+        self._save(image, f"{evaluation:06d}.png")
+
+    def _save(self, image: Tensor, name: str) -> None:
+        path = self._folder / name
+        self._claim(path)
+        images.save(images.to_picture(image), path)
 
 
 class TensorBoard(Tracker):
@@ -93,11 +108,20 @@ class TensorBoard(Tracker):
     Args:
         folder: the run's folder, whose path below the log directory becomes the run's name.
         config: the resolved config as YAML, shown as text.
-        hparams: scalars that tell this run from others, shown in the hparams table.
+        hparams: what makes the scalars of what is known at the start that tell this run from
+            others, shown in the hparams table.
+        claim: called with the path of the file once it is there; its name is new.
     """
 
-    def __init__(self, folder: Path, config: str, hparams: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        hparams: Callable[[Start], Mapping[str, Any]],
+        claim: Callable[[Path], object] = _free,
+    ) -> None:
         self._folder = folder
+        self._claim = claim
         self._opened: SummaryWriter | None = None
         self._config = config
         self._hparams = hparams
@@ -108,7 +132,10 @@ class TensorBoard(Tracker):
         """Open the event file and show the config."""
         # TensorBoard then leaves out what a killed run wrote after the checkpoint.
         purge = start.rows[-1].evaluation + 1 if start.rows else None
+        others = set(self._folder.glob("*.tfevents.*"))
         self._opened = SummaryWriter(str(self._folder), purge_step=purge)
+        for path in set(self._folder.glob("*.tfevents.*")) - others:
+            self._claim(path)
         self._previous = start.rows[-1] if start.rows else None
         indented = "\n".join(f"    {line}" for line in self._config.splitlines())
         self._text("config", indented)
@@ -145,7 +172,8 @@ class TensorBoard(Tracker):
             terms = ("total", "content", "style")
             found = {f"picture_{name}": getattr(result.picture_losses, name) for name in terms}
             found |= {"clipped": result.picture_losses.clipped, "seconds": result.seconds}
-            self._hparams_row({f"summary/{name}": value for name, value in found.items()}, end)
+            metrics = {f"summary/{name}": value for name, value in found.items()}
+            self._hparams_row(self._hparams(result.start), metrics, end)
 
     def close(self) -> None:
         """Flush and close the event file."""
@@ -157,12 +185,14 @@ class TensorBoard(Tracker):
         assert self._opened is not None  # noqa: S101 - on_start comes first
         return self._opened
 
-    def _hparams_row(self, metrics: dict[str, float], evaluation: int) -> None:
+    def _hparams_row(
+        self, hparams: Mapping[str, Any], metrics: dict[str, float], evaluation: int
+    ) -> None:
         # SummaryWriter.add_hparams would open a second run in a sub-folder; the summaries that it
         # writes go into this run's own file instead. The first of the three, the experiment
         # record, belongs to a whole table, and TensorBoard makes one itself where it is missing.
         # The table drops values that are False, so booleans go in as words.
-        values = {k: str(v) if isinstance(v, bool) else v for k, v in self._hparams.items()}
+        values = {k: str(v) if isinstance(v, bool) else v for k, v in hparams.items()}
         _, start, end = hparams_summaries(values, metrics)  # type: ignore[no-untyped-call]
         writer = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
         for summary in (start, end):

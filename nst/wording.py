@@ -8,14 +8,18 @@ from pathlib import Path
 from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+# Hydra's words for an unknown option, and the known ones below them, one per line.
+_NO_OPTION = re.compile(r"Could not find '(\S+)/(\S+)'\s+Available options in .*:((?:\n\t.*)*)")
+
 
 def one_line(error: Exception) -> str:
     """The gist of an error in one line: which key, what is wrong, what would be valid."""
     if isinstance(error, OverrideParseException):
-        return (
-            f"cannot parse the override {error.override} (a value with special characters needs "
-            f"quotes of its own, such as 'content=\"a=b, c.jpg\"')"
-        )
+        return f"cannot parse the override {shortened(str(error.override))} ({_advice(error)})"
+    if absent := _NO_OPTION.search(str(error)):
+        group, option, known = absent.groups()
+        options = ", ".join(known.split())
+        return f"{group}={option}: there is no such option; there are {options}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = f"{error}\n{cause}" if cause is not error else str(error)
     lines = dict.fromkeys(line.strip() for line in text.splitlines())
@@ -26,7 +30,25 @@ def one_line(error: Exception) -> str:
     noise: tuple[str, ...] = ("Config search path", "provider=", "Set hydra.searchpath", *types)
     if valid:
         noise = (*noise, "To append")
-    return " ".join(line for line in lines if line and not line.startswith(noise)) + valid
+    found = " ".join(line for line in lines if line and not line.startswith(noise))
+    return shortened(found, 600) + valid
+
+
+def shortened(text: str, length: int = 200) -> str:
+    """A text with its middle left out where it is longer than that."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]} ... {text[-half:]}"
+
+
+def _advice(error: OverrideParseException) -> str:
+    """What is the matter with an override that cannot be parsed."""
+    value = str(error.override).partition("=")[2].strip()
+    if re.search(r"^,|,\s*,|,$", value):
+        return "a list of values to sweep has no empty ones"
+    for left, right in ("()", "[]", "{}", "''", '""'):
+        if value.count(left) != value.count(right) or (left == right and value.count(left) % 2):
+            return f"{left} without {right}" if left != right else f"one {left} too many"
+    return "a value with special characters needs quotes of its own: 'content=\"a=b, c.jpg\"'"
 
 
 def _valid_keys(error: BaseException) -> str:
@@ -36,7 +58,7 @@ def _valid_keys(error: BaseException) -> str:
     if not unknown or not isinstance(known, type) or not is_dataclass(known):
         return ""
     names = sorted(item.name for item in fields(known) if not item.name.startswith("_"))
-    return f"; valid keys: {', '.join(names)}"
+    return f"; valid keys: {', '.join(names)}" if names else "; this option has no keys"
 
 
 def missing_plugin(error: Exception) -> str | None:

@@ -14,6 +14,7 @@ PACKAGE = REPOSITORY / "nst"
 ALLOWED = {
     "errors": set(),
     "files": set(),
+    "folder": {"files"},
     "images": {"files"},
     "products": set(),
     "functional": {"products"},
@@ -63,18 +64,26 @@ ALLOWED = {
     },
     "tracking": {"images", "files", "records", "results"},
     "schema": set(),
-    "report": {"images", "files", "results"},
+    "report": {"images", "files", "folder", "results"},
     "build": {
         *("schema", "api", "images", "files", "tracking", "records", "vgg", "checkpoint", "guard"),
-        *("rendezvous", "results", "schedules"),
+        *("folder", "rendezvous", "results", "schedules"),
         "",
     },
-    "resume": {"checkpoint"},
+    "resume": {"checkpoint", "folder"},
     "wording": set(),
-    "job": {"balanced", "build", "files", "memory", "rendezvous", "results", "schema", "wording"},
+    "job": {
+        *("balanced", "build", "files", "folder", "memory", "rendezvous", "results", "schema"),
+        "wording",
+    },
     "plugins": {"launcher"},
     "launcher": {"devices", "job", "rendezvous", "schema"},
-    "app": {"job", "report", "resume", "schema", "wording"},
+    "arguments": {"schema"},
+    "streams": set(),
+    "app": {
+        *("arguments", "build", "folder", "job", "report", "resume", "schema", "streams"),
+        *("wording", ""),
+    },
     "__main__": {"app"},
     "": {
         "api",
@@ -126,7 +135,7 @@ def test_imports_follow_the_table(path: Path) -> None:
 def test_only_the_command_line_knows_hydra(path: Path) -> None:
     known = any(name.split(".")[0] in ("hydra", "omegaconf") for name in imports(path))
     assert not known or module_of(path) in (
-        *("app", "build", "job", "launcher", "plugins", "schema", "wording"),
+        *("app", "arguments", "build", "job", "launcher", "plugins", "schema", "wording"),
     )
 
 

@@ -145,7 +145,7 @@ def test_finished_run_killed_before_its_result_was_written_gets_it(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
-    (run / ".result.png.0123.tmp").write_bytes(b"half")
+    (run / ".result.png.0123456789ab.tmp").write_bytes(b"half")
     (run / "result.png").unlink()
     (run / "result.json").unlink()
     assert finish(tmp_path, "resume=run") == 0
@@ -221,12 +221,12 @@ def test_expansion_of_a_command_line(tmp_path: Path) -> None:
     quoted = str(folder).replace("'", "\\'")
     where = [f"resume='{quoted}'", f"hydra.run.dir='{quoted}'", "hydra.output_subdir=null"]
     found = resume.expand([f"resume={folder}", "size=32", "+b.c=2"])
-    assert found == ["optimizer=adam", *where, "size=32", "+b.c=2"]
+    assert found == ["size=32", "+b.c=2", "optimizer=adam", *where]
     sources = [{"path": "nst", "provider": "main"}, {"path": "/my", "provider": "command-line"}]
     kept = {"hydra": {"runtime": {"config_sources": sources}}}
     (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(kept))
     found = resume.expand(["size=32", f"resume={folder}", "--cfg", "job"])
-    assert found == ["--config-dir=/my", "size=32", "optimizer=adam", *where, "--cfg", "job"]
+    assert found == ["size=32", "--cfg", "job", "optimizer=adam", *where, "--config-dir=/my"]
     found = resume.expand(["--config-dir", "/other", f"resume={folder}"])
     assert found == ["--config-dir", "/other", "optimizer=adam", "size=64", *where]
     (folder / ".hydra" / "overrides.yaml").write_text("{")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nst.files import atomic_write
+from nst.folder import REPORT, Folder
 from nst.report.curves import draw_losses
 from nst.report.findings import Findings, find
 from nst.report.page import render
@@ -45,20 +46,19 @@ def write_report(folder: Path) -> Report:
 
     Raises:
         ReportError: ``folder`` is not a folder or holds no run.
+        InputError: a file of the same name is there that is not nst's.
         OSError: a file cannot be written.
     """
     sweep = read_sweep(folder)
+    own = Folder(folder)
+    for name in REPORT:
+        own.check(folder / name)
     findings = find(sweep)
     rows = rows_of(sweep, findings)
     comparison = draw_sheet(sweep, folder.resolve().name, findings.best, findings.measure)
     losses = draw_losses([item.setting for item in findings.settings], sweep.axes)
-    contents = {
-        "summary.csv": to_csv(rows),
-        "comparison.png": comparison,
-        "losses.png": losses,
-        "report.html": render(sweep, findings, comparison, losses),
-    }
-    for name, data in contents.items():
-        atomic_write(folder / name, data)
-    files = tuple(folder / name for name in contents)
+    page = render(sweep, findings, comparison, losses)
+    files = tuple(folder / name for name in REPORT)
+    for path, data in zip(files, (to_csv(rows), comparison, losses, page), strict=True):
+        atomic_write(own.claim(path), data)
     return Report(folder, sweep.runs, rows, sweep.factors, findings, files)

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nst.report import Report, ReportError, text, write_report
+from nst.errors import InputError
+from nst.report import Report, text, write_report
 from nst.report.findings import outcome
 
 OK, BAD_INPUT = 0, 2
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parser.parse_args(arguments).folder
     try:
         report = write_report(folder)
-    except ReportError as error:
+    except InputError as error:
         return _refuse(str(error))
     except OSError as error:
         return _refuse(f"{error.filename or folder}: {error.strerror or error}")

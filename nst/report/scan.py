@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from nst.errors import InputError
+from nst.folder import record_of, run_folders
 from nst.report.runs import Curve, Losses, PictureLosses, Run, Sweep
 
 Number = TypeVar("Number", int, float)
@@ -28,14 +29,16 @@ class ReportError(InputError):
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """Read every run in ``folder``: its sub-folders with ``.hydra``, or the folder itself.
+    """Read every run in ``folder``, at any depth.
 
     Raises:
         ReportError: ``folder`` is not a folder, cannot be listed or holds no run.
     """
-    runs = [_read_run(path) for path in _run_folders(folder)]
+    if not folder.is_dir():
+        raise ReportError(f"{folder}: not a folder")
+    runs = [_read_run(path, folder) for path in run_folders(folder)]
     if not runs:
-        raise ReportError(f"{folder}: no runs here (no sub-folder with .hydra in it)")
+        raise ReportError(f"{folder}: no runs here (no folder with .nst or .hydra in it)")
     factors = _factors(runs)
     levelled = [replace(run, levels={key: _level(run, key) for key in factors}) for run in runs]
     levelled.sort(
@@ -57,17 +60,6 @@ def natural(text: str) -> tuple[tuple[int, float, str], ...]:
     return ((0, number, text),) if math.isfinite(number) else ((1, 0.0, text),)
 
 
-def _run_folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise ReportError(f"{folder}: not a folder")
-    if (folder / ".hydra").is_dir():
-        return [folder]
-    try:
-        return sorted(path for path in folder.iterdir() if (path / ".hydra").is_dir())
-    except OSError as error:
-        raise ReportError(f"{folder}: {error.strerror}") from error
-
-
 def _factors(runs: Iterable[Run]) -> dict[str, tuple[str, ...]]:
     """Return the override keys whose value differs between runs, with sorted levels.
 
@@ -86,8 +78,8 @@ def _level(run: Run, key: str) -> str:
     return run.value(key) if run.overrides or run.config else "?"
 
 
-def _read_run(folder: Path) -> Run:
-    hydra = folder / ".hydra"
+def _read_run(folder: Path, sweep: Path) -> Run:
+    hydra = record_of(folder)
     result, problem = _read_result(folder / "result.json")
     status = str(result.get("status"))
     if status not in STATUSES:
@@ -95,7 +87,7 @@ def _read_run(folder: Path) -> Run:
         problem = problem or "result.json has no known status"
     final, best = _losses(result.get("final")), _losses(result.get("best"))
     return Run(
-        name=folder.resolve().name,
+        name=folder.resolve().name if folder == sweep else folder.relative_to(sweep).as_posix(),
         folder=folder,
         status=status,
         overrides=_overrides(_read_yaml(hydra / "overrides.yaml")),

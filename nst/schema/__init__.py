@@ -5,7 +5,7 @@ config against them before anything runs (before the first job of a sweep), and 
 into these very objects and checks the ranges.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -50,6 +50,7 @@ class RunConf:
     size: int | None = MISSING
     resize: Resize = MISSING
     alpha: Alpha = MISSING
+    max_megapixels: float | None = MISSING
     seed: int = MISSING
     device: str = MISSING
     deterministic: bool = MISSING
@@ -96,13 +97,42 @@ def register() -> None:
     store.store(group="schema/gamut", name="free", node=FreeGamutConf)
 
 
+# Hydra's own node in the config, and one of its groups that its types leave out.
+_UNTYPED = ("hydra", "hydra.env")
+
+
+def check_known(config: DictConfig, within: str = "") -> None:
+    """Check that no key was added (`+key=...`) which a typed node does not have.
+
+    Args:
+        config: with nodes of the types above, or of Hydra's.
+        within: the config's own key.
+
+    Raises:
+        nst.errors.InputError: nothing reads a key; the message names it.
+    """
+    kind: Any = OmegaConf.get_type(config)
+    typed = is_dataclass(kind)
+    known = [field.name for field in fields(kind)] if typed else []
+    for name in map(str, config):
+        key = f"{within}.{name}" if within else name
+        if typed and name not in known and key not in _UNTYPED:
+            names = ", ".join(one for one in known if one[0] != "_") or "none"
+            raise InputError(f"{key}: nothing reads this key; those beside it are: {names}")
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and not (node._is_none() or node._is_missing()):
+            check_known(node, key)
+
+
 def validate(config: DictConfig) -> RunConf:
     """The composed config as typed objects, its ranges checked.
 
     Raises:
-        nst.errors.InputError: a value missing or out of its range; the message names the key.
+        nst.errors.InputError: a value missing or out of its range, a key that nothing reads; the
+            message names the key.
         omegaconf.errors.OmegaConfBaseException: a value of the wrong type.
     """
+    check_known(config)
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise InputError(f"{', '.join(missing)} must be given")
     run = OmegaConf.to_object(config)

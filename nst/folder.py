@@ -1,0 +1,165 @@
+"""The folder of a run or a report: which files in it are nst's own, and what was asked for there.
+
+nst may be pointed at a folder that holds other things, the user's pictures among them. It keeps a
+list of the files that it writes, and what is not in the list it neither overwrites nor moves:
+
+| in `.nst/` | content |
+|---|---|
+| `files` | the list, one path below the folder per line, noted before the file is written |
+| `config.yaml`, `overrides.yaml`, `hydra.yaml` | what was asked for, as in Hydra's own `.hydra/`: \
+there of the last command, here of the run that the other files are of |
+| `outcome.json` | how the last command that was to run here ended |
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from nst.errors import InputError
+from nst.files import atomic_write
+
+OWN = ".nst"
+_HYDRA = ".hydra"
+_PREVIOUS = "previous"
+# The random part of the names of `nst.files.atomic_file`.
+_LEFTOVER = r"\.{name}\.[0-9a-f]{{12}}\.tmp"
+# What a report leaves in a sweep's folder.
+REPORT = ("summary.csv", "comparison.png", "losses.png", "report.html")
+
+
+class Folder:
+    """A folder with nst's own list of what it wrote there.
+
+    Args:
+        path: of the folder, which exists.
+
+    Raises:
+        InputError: the list is unreadable, or in its place is something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._list = path / OWN / "files"
+        self._own = self._read()
+
+    def claim(self, path: Path) -> Path:
+        """Note a file below the folder as nst's own, before it is written, and return its path.
+
+        Raises:
+            InputError: there is a file already that nst did not write.
+            OSError: the list cannot be written.
+        """
+        self.check(path)
+        self.note(path)
+        return path
+
+    def note(self, path: Path) -> None:
+        """Note a file as nst's own that it has just made, under a name that was free.
+
+        Raises:
+            OSError: the list cannot be written.
+        """
+        if not self.owns(path):
+            name = path.relative_to(self.path).as_posix()
+            self._list.parent.mkdir(exist_ok=True)
+            with self._list.open("a", encoding="utf-8") as file:
+                file.write(name + "\n")
+            self._own[name] = None
+
+    def check(self, path: Path) -> None:
+        """Check that a file is nst's own, or its place free.
+
+        Raises:
+            InputError: it is not.
+        """
+        if self.owns(path):
+            return
+        parent = path.parent
+        strange = parent if os.path.lexists(parent) and not parent.is_dir() else path
+        if os.path.lexists(strange):
+            raise InputError(
+                f"{strange}: was there before and is not nst's to replace; move it, or choose "
+                f"another folder (hydra.run.dir=..., name=...)"
+            )
+
+    def owns(self, path: Path) -> bool:
+        """Whether nst wrote this file."""
+        return path.relative_to(self.path).as_posix() in self._own
+
+    def remove_leftovers(self) -> None:
+        """Delete what killed processes left of own files that were not finished."""
+        for name in self._own:
+            path = self.path / name
+            pattern = re.compile(_LEFTOVER.format(name=re.escape(path.name)))
+            for other in path.parent.glob(".*.tmp"):
+                if pattern.fullmatch(other.name):
+                    other.unlink(missing_ok=True)
+
+    def set_aside(self) -> None:
+        """Move what nst wrote to `previous/<n>`, so that nothing is overwritten.
+
+        What remains claimed is nothing: the list moves too.
+        """
+        old = [name for name in self._own if (self.path / name).exists()]
+        if old:
+            parent = self.path / _PREVIOUS
+            parent.mkdir(exist_ok=True)
+            number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
+            target = parent / str(number)
+            target.mkdir()
+            kept = [path.relative_to(self.path).as_posix() for path in (self.path / OWN).iterdir()]
+            for name in [*old, *kept]:
+                # TensorBoard shows a run for every file with `tfevents` in its name.
+                moved = target / name.replace(".tfevents.", ".set-aside.")
+                moved.parent.mkdir(exist_ok=True)
+                (self.path / name).rename(moved)
+            for emptied in {(self.path / name).parent for name in old} - {self.path}:
+                if not any(emptied.iterdir()):
+                    emptied.rmdir()
+        self._list.unlink(missing_ok=True)
+        self._own.clear()
+
+    def remember(self, asked: Mapping[str, str]) -> None:
+        """Keep what was asked for: text by the name of its file, see the module."""
+        (self.path / OWN).mkdir(exist_ok=True)
+        for name, text in asked.items():
+            atomic_write(self.path / OWN / name, text.encode())
+
+    def _read(self) -> dict[str, None]:
+        try:
+            return dict.fromkeys(self._list.read_text("utf-8").splitlines())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self._list}: cannot be read ({type(error).__name__})") from error
+
+
+def record_of(folder: Path) -> Path:
+    """Where a run's config, overrides and Hydra's settings are: in `.nst`, else in `.hydra`."""
+    own = folder / OWN
+    return own if (own / "overrides.yaml").exists() else folder / _HYDRA
+
+
+def note_outcome(folder: Path, code: int) -> None:
+    """Write the exit code that a job would have had alone."""
+    (folder / OWN).mkdir(exist_ok=True)
+    atomic_write(folder / OWN / "outcome.json", json.dumps({"code": code}).encode())
+
+
+def outcome(folder: Path) -> int | None:
+    """The exit code of the last job in a folder; None where none was noted."""
+    try:
+        found = json.loads((folder / OWN / "outcome.json").read_bytes())
+        return int(found["code"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def run_folders(folder: Path) -> Iterator[Path]:
+    """The runs in a folder at any depth, itself included, without those that were set aside."""
+    for path, below, _ in os.walk(folder):
+        if _HYDRA in below or (Path(path) / OWN / "overrides.yaml").exists():
+            yield Path(path)
+        below[:] = sorted(name for name in below if name[0] != "." and name != _PREVIOUS)

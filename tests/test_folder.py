@@ -1,0 +1,251 @@
+"""Folders that hold more than a run: what nst may touch, what a record is of, where runs are."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from nst import InputError
+from nst.folder import Folder, note_outcome, outcome, record_of, run_folders
+from support import TINY, Command, checker_picture, xor_picture
+
+
+def status(folder: Path) -> str:
+    return str(json.loads((folder / "result.json").read_text())["status"])
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_what_nst_did_not_write_is_not_its_to_replace(own: Folder, tmp_path: Path) -> None:
+    (tmp_path / "result.png").write_text("mine")
+    (tmp_path / "images").write_text("mine")
+    (tmp_path / "link.png").symlink_to("nowhere")
+    for name in ("result.png", "images", "link.png"):
+        with pytest.raises(InputError, match=f"{name}: was there before"):
+            own.claim(tmp_path / name)
+    with pytest.raises(InputError, match="images: was there before"):
+        own.claim(tmp_path / "images" / "a.png")
+    assert not (tmp_path / ".nst").exists()
+
+
+def test_claims_outlive_the_program(own: Folder, tmp_path: Path) -> None:
+    own.claim(tmp_path / "result.png").write_text("nst's")
+    again = Folder(tmp_path)
+    assert again.owns(tmp_path / "result.png")
+    again.claim(tmp_path / "result.png")
+    assert (tmp_path / ".nst" / "files").read_text() == "result.png\n"
+
+
+def test_only_own_files_are_set_aside_and_only_own_leftovers_deleted(
+    own: Folder, tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    strangers = {"images/mine.png", "result.txt", ".my.tmp", ".result.png.tmp"}
+    strangers |= {".other.png.0123456789ab.tmp", "previous/3/x", "previous/notes"}
+    for name in strangers:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(name)
+    for name in ("result.png", "images/000001.png", "events.out.tfevents.1.a"):
+        own.claim(tmp_path / name).write_text("nst's")
+    own.remember({"overrides.yaml": "[]"})
+    leftover = tmp_path / ".result.png.0123456789ab.tmp"
+    leftover.touch()
+    own.remove_leftovers()
+    assert not leftover.exists()
+    own.set_aside()
+    aside = tmp_path / "previous" / "4"
+    assert {path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()} == {
+        *("result.png", "images/000001.png", "events.out.set-aside.1.a"),
+        *(".nst/files", ".nst/overrides.yaml"),
+    }
+    for name in strangers:
+        assert (tmp_path / name).read_text() == name
+    own.set_aside()
+    assert not (tmp_path / "previous" / "5").exists()
+    own.claim(tmp_path / "result.png")
+
+
+def test_runs_are_found_at_any_depth_but_not_those_set_aside(tmp_path: Path) -> None:
+    for name in ("a/b/.nst", "c/.hydra", "c/previous/1/.nst", ".d/.nst", "e"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "overrides.yaml").touch()
+    assert list(run_folders(tmp_path)) == [tmp_path / "a/b", tmp_path / "c"]
+    assert record_of(tmp_path / "a/b").name == ".nst"
+    assert record_of(tmp_path / "c").name == ".hydra"
+    assert outcome(tmp_path / "c") is None
+    note_outcome(tmp_path / "c", 2)
+    assert outcome(tmp_path / "c") == 2
+
+
+def test_a_folder_of_the_users_keeps_what_is_his(nst_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    xor_picture().save(tmp_path / "images" / "photo.jpg")
+    mine = {"images/photo.jpg": (tmp_path / "images/photo.jpg").read_bytes()}
+    for name in ("result.txt", ".my.tmp", "summary.txt"):
+        (tmp_path / name).write_text(name)
+        mine[name] = name.encode()
+    for seed, kept in ((0, []), (1, ["1"])):
+        done = nst_command(
+            *TINY, "content=images/photo.jpg", "init=random", f"seed={seed}", "hydra.run.dir=."
+        )
+        assert done.returncode == 0, done.stderr
+        assert sorted(path.name for path in tmp_path.glob("previous/*")) == kept
+        for name, content in mine.items():
+            assert (tmp_path / name).read_bytes() == content
+    assert (tmp_path / "previous/1/images/000001.png").exists()
+    assert not list((tmp_path / "previous").rglob("*tfevents*"))
+    # A run of its own result, which is set aside only when it has been read.
+    done = nst_command(*TINY, "content=result.png", "hydra.run.dir=.")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "previous/2/result.png").exists()
+
+
+@pytest.mark.parametrize("name", ["result.png", "losses.jsonl", "images/000001.png"])
+def test_a_file_in_the_way_is_refused_before_the_run(
+    nst_command: Command, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "x" / "images").mkdir(parents=True)
+    (tmp_path / "x" / name).write_text("mine")
+    done = nst_command(*TINY, "hydra.run.dir=x")
+    assert done.returncode == 2
+    assert f"{name}: was there before and is not nst's to replace" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "x" / name).read_text() == "mine"
+    assert not (tmp_path / "x" / "checkpoint.pt").exists()
+
+
+def test_report_in_the_way_is_refused_before_the_sweep(
+    nst_command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    done = nst_command(*TINY, "seed=1,2", "hydra.sweep.dir=.", "--multirun")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert (tmp_path / "report.html").read_text() == "mine"
+    assert not (tmp_path / "seed-1").exists()
+
+
+def test_a_mistake_leaves_the_record_of_the_finished_run(
+    nst_command: Command, tmp_path: Path
+) -> None:
+    sweep = (*TINY, "seed=1,2", "name=s", "--multirun")
+    assert nst_command(*sweep).returncode == 0
+    before = (tmp_path / "outputs/s/seed-1/result.json").read_bytes()
+    done = nst_command(*sweep, "style=nope.jpg")
+    assert done.returncode == 1
+    assert done.stderr.count("nope.jpg: no such file") == 2
+    assert done.stdout.count("failed; what is there is an earlier run's") == 2
+    assert (tmp_path / "outputs/s/seed-1/result.json").read_bytes() == before
+    settings = yaml.safe_load((tmp_path / "outputs/s/seed-1/.nst/config.yaml").read_text())
+    assert "nope" not in settings["style"]
+    done = nst_command(*sweep)
+    assert (done.returncode, done.stdout.count("already done")) == (0, 2)
+
+
+def test_the_same_is_the_same_contents(nst_command: Command, tmp_path: Path) -> None:
+    xor_picture().save(tmp_path / "a.png")
+    checker_picture().save(tmp_path / "start.png")
+    sweep = (*TINY, "style=a.png", "init=image", "init.path=start.png", "name=s", "--multirun")
+    done = nst_command(*sweep, "seed=1,2")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    done = nst_command(*sweep, "seed=1,2", "style=b.png")
+    assert done.stdout.count("already done") == 2
+    for name in ("a.png", "start.png"):
+        xor_picture().rotate(90).save(tmp_path / name)
+        done = nst_command(*sweep, "seed=1,2")
+        assert (done.returncode, done.stdout.count("already done")) == (0, 0)
+    assert len(list((tmp_path / "outputs/s/seed-1/previous").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "place", ["hydra.output_subdir=null", "hydra.sweep.subdir=deep/down/${size}"]
+)
+def test_outcomes_are_the_jobs_wherever_they_are(
+    nst_command: Command, tmp_path: Path, place: str
+) -> None:
+    done = nst_command(*TINY, "size=32,8", place, "name=s", "--multirun")
+    assert done.returncode == 1
+    table = [line for line in done.stdout.splitlines() if " failed " in line or " ok " in line]
+    assert len(table) == 2
+    assert (tmp_path / "outputs/s/report.html").exists()
+
+
+def test_a_run_goes_on_from_elsewhere_and_where_it_was_moved(
+    nst_command: Command, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    (project / "pictures").mkdir(parents=True)
+    xor_picture().save(project / "pictures/a.png")
+    checker_picture().save(project / "style.png")
+    arguments = ["size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam"]
+    arguments += ["content=pictures/a.png", f"style={project}/style.png", "hydra.run.dir=out/x"]
+    process = subprocess.Popen([sys.executable, "-m", "nst", *arguments], cwd=project)
+    try:
+        while not (project / "out/x/images/000010.png").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 129
+    finally:
+        process.kill()
+    assert status(project / "out/x") == "interrupted"
+    done = nst_command("resume=project/out/x", "budget.evaluations=5")
+    assert done.returncode == 2
+    assert "no such file" not in done.stderr
+    moved = shutil.move(project, tmp_path / "moved")
+    reached = len((Path(moved) / "out/x/losses.jsonl").read_text().splitlines())
+    done = nst_command("resume=moved/out/x", f"budget.evaluations={reached + 3}")
+    assert done.returncode == 0, done.stderr
+    assert status(Path(moved) / "out/x") == "ok"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
+def test_a_run_outlives_its_readers_and_its_terminal(tmp_path: Path) -> None:
+    ignoring = f"trap '' HUP; {sys.executable} -m nst {' '.join(TINY)} hydra.run.dir=x 2>&1"
+    shell = subprocess.Popen(["bash", "-c", f"{ignoring} | true"], cwd=tmp_path, text=True)
+    assert shell.wait(120) == 0
+    assert status(tmp_path / "x") == "ok"
+    command = [sys.executable, "-m", "nst", *TINY, "budget.evaluations=100000", "hydra.run.dir=y"]
+    process = subprocess.Popen(
+        ["nohup", *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        while not (tmp_path / "y/images/000010.png").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_phones_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    from nst import images
+
+    path = tmp_path / "a.heic"
+    picture = Image.new("RGB", (64, 48), (200, 30, 60))
+    picture.paste((20, 90, 220), (32, 0, 64, 48))
+    heif.from_pillow(picture).save(path, quality=-1)
+    loaded = images.load(path)
+    assert loaded.size == (64, 48)
+    assert ".heic" not in Image.registered_extensions()
+    for x in (8, 56):
+        found, expected = loaded.getpixel((x, 24)), picture.getpixel((x, 24))
+        assert max(abs(one - other) for one, other in zip(found, expected, strict=True)) <= 3
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InputError, match=r"pip install 'nst\[heif\]'"):
+        images.load(path)
