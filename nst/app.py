@@ -45,6 +45,8 @@ sys.path.append(str(Path(__file__).resolve().parent / "plugins"))
 # Carries the overrides that all jobs of a sweep share into the processes of the jobs.
 _CONSTANTS = "NST_SWEEP_CONSTANTS"
 _SLUG_LENGTH = 120
+# Jobs of a sweep whose configs are checked before it starts.
+_CHECKED = 100
 
 
 def config_dir() -> Path:
@@ -115,7 +117,8 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra in the parent process."""
         folder = SweepCallback.folder = Path(config.hydra.sweep.dir)
-        parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(loader).parse_overrides(list(config.hydra.overrides.task))
         last = {override.get_key_element(): override for override in parsed}  # as Hydra does
         constants = [
             f"{key}={override.get_value_element_as_str()}"
@@ -149,17 +152,21 @@ def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
     Raises:
         InputError: see `nst.build.check`.
     """
-    jobs: list[list[str]] = [[]]  # a search proposes its values later
-    if config.hydra.sweeper._target_ == f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
-        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    sweeper = config.hydra.sweeper
+    if sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+        return  # a search, which proposes its values later
     loader = GlobalHydra.instance().config_loader()
-    for job in jobs:
-        try:
-            composed = loader.load_sweep_config(config, job) if job else config
-        except (HydraException, OmegaConfBaseException):
-            return  # as Hydra says in a moment
-        with suppress(OmegaConfBaseException):  # of which its own job says more
-            build.check(composed)
+    params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    try:
+        swept = OverridesParser.create(loader).parse_overrides(params)
+        (jobs,) = BasicSweeper.split_arguments([*swept, *overrides], None)
+        # The grid of a thousand jobs has few mistakes that its first hundred do not show.
+        composed = [loader.load_sweep_config(config, job) for job in jobs[:_CHECKED]]
+    except (HydraException, OmegaConfBaseException):
+        return  # as Hydra says in a moment
+    for job in composed:
+        with suppress(OmegaConfBaseException):  # of which the job itself says more
+            build.check(job)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
@@ -262,6 +269,10 @@ def main() -> NoReturn:
         code = FAILED if begun and not absent else BAD_INPUT
     folder = SweepCallback.folder
     if folder is not None and code != BAD_INPUT and any(run_folders(folder)):
-        outcome = _finish_sweep(folder)
-        code = code or outcome  # what ended the sweep early tells more
+        try:
+            made = _finish_sweep(folder)
+        except (InputError, OSError) as error:
+            print(f"nst: {error}", file=sys.stderr)
+            made = FAILED
+        code = code or made  # what ended the sweep early tells more
     sys.exit(code)

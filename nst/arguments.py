@@ -62,7 +62,7 @@ def _sorted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     flags: list[str] = []
     for argument in arguments:
         last = flags[-1] if flags else ""
-        valued = last in _WITH_VALUE or (last == "--info" and argument in _INFO)
+        valued = last in _WITH_VALUE or (last in ("--info", "-i") and argument in _INFO)
         (flags if valued or argument.startswith("-") else overrides).append(argument)
     return overrides, flags
 
@@ -70,9 +70,11 @@ def _sorted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _quoted(argument: str, override: Override) -> str:
     """An argument whose values are texts, in quotes where Hydra's grammar knows another kind."""
     key, _, raw = argument.partition("=")
+    if "(" in raw:
+        return argument  # choice(...) and such, in which the user may quote
     value = override.value()
     values = value.list if isinstance(value, ChoiceSweep) else [value]
-    parts = raw.split(",") if isinstance(value, ChoiceSweep) else [raw]
+    parts = [part.strip() for part in raw.split(",")] if isinstance(value, ChoiceSweep) else [raw]
     if len(parts) != len(values):
         return argument
     written = [

@@ -87,6 +87,7 @@ def run(
     """
     options = schema.validate(config)
     stylize = partial(_prepared(options, folder, stop_requested), together=together)
+    sha256 = config_sha256(config)  # of the files as they are now, not when the run is done
     # A launcher's jobs may outlive a sweep that was killed, and the same sweep be started anew.
     with hold(folder):
         own = Folder(folder)
@@ -119,7 +120,8 @@ def run(
             other = folder / f"result.{kind.value}"
             if other != target and own.owns(other):
                 other.unlink(missing_ok=True)
-        write_result(folder, config, _summary(result, options.seed, target.name))
+                own.forget(other)
+        write_result(folder, sha256, _summary(result, options.seed, target.name))
     return result
 
 
@@ -219,9 +221,9 @@ def picture(folder: Path, config: DictConfig) -> Path:
     return folder / f"result.{config.output.format.value}"
 
 
-def write_result(folder: Path, config: DictConfig, entries: Mapping[str, Any]) -> None:
+def write_result(folder: Path, sha256: str, entries: Mapping[str, Any]) -> None:
     """Write `result.json`: what `entries` say, the config's SHA-256 and the versions."""
-    whole = {**entries, "config_sha256": config_sha256(config), "versions": _versions()}
+    whole = {**entries, "config_sha256": sha256, "versions": _versions()}
     text = json.dumps(whole, indent=2, allow_nan=False)
     atomic_write(folder / "result.json", text.encode() + b"\n")
 
@@ -239,9 +241,8 @@ def write_failure(folder: Path, config: DictConfig, reason: str, asked: Mapping[
         own.claim(folder / "result.json")
         if not (folder / "losses.jsonl").exists():  # else the settings of the run that began stand
             own.remember(asked)
-        write_result(
-            folder, config, {"status": "failed", "stop_reason": "error", "error": reason, **nothing}
-        )
+        failed = {"status": "failed", "stop_reason": "error", "error": reason, **nothing}
+        write_result(folder, config_sha256(config), failed)
 
 
 def is_done(folder: Path, config: DictConfig) -> bool:
@@ -290,7 +291,7 @@ def config_sha256(config: DictConfig) -> str:
 def _contents(value: Any) -> Any:
     """A value with the SHA-256 of files in place of their names."""
     if isinstance(value, dict):
-        return {k: v if k.startswith("_") else _contents(v) for k, v in value.items()}
+        return {k: v if str(k).startswith("_") else _contents(v) for k, v in value.items()}
     if not isinstance(value, str):
         return value
     path = Path(value)
@@ -334,7 +335,7 @@ def _instantiate(group: str, options: Any) -> Any:
     """
     try:
         factory = instantiate(_plain(options))
-    except (InstantiationException, TypeError) as error:
+    except (InstantiationException, TypeError, ValueError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"{group}: cannot be made from its config ({reason})") from error
     if not callable(factory):
@@ -343,7 +344,7 @@ def _instantiate(group: str, options: Any) -> Any:
         if group == "optimizer":  # which the values of the options may matter to, besides the names
             factory([torch.nn.Parameter(torch.zeros(1, 3, 2, 2))])
         else:
-            inspect.signature(factory.func).bind(None, *factory.args, **factory.keywords)
+            _check_call(factory)
     except InputError:
         raise
     except Exception as error:
@@ -352,6 +353,19 @@ def _instantiate(group: str, options: Any) -> Any:
             f"{group}: {_plain(options).get('_target_')} does not take its options ({reason})"
         ) from error
     return factory
+
+
+def _check_call(factory: Callable[..., Any]) -> None:
+    """Check that a factory can be called with one thing more than what is bound to it."""
+    called = factory.func if isinstance(factory, partial) else factory
+    try:
+        signature = inspect.signature(called)
+    except ValueError:
+        return  # of a built-in that does not tell
+    if isinstance(factory, partial):
+        signature.bind(*factory.args, None, **factory.keywords)
+    else:
+        signature.bind(None)
 
 
 def _plain(options: Any) -> dict[str, Any]:

@@ -84,6 +84,12 @@ class Folder:
                 f"another folder (hydra.run.dir=..., name=...)"
             )
 
+    def forget(self, path: Path) -> None:
+        """Take a file that nst has deleted off the list."""
+        if self.owns(path):
+            del self._own[path.relative_to(self.path).as_posix()]
+            atomic_write(self._list, "".join(f"{name}\n" for name in self._own).encode())
+
     def owns(self, path: Path) -> bool:
         """Whether nst wrote this file."""
         return path.relative_to(self.path).as_posix() in self._own

@@ -229,7 +229,7 @@ def _read(
     """What `use` makes of an opened picture, with all that can go wrong as an ImageError."""
     name = _name(source)
     try:
-        with warnings.catch_warnings(record=True) as complaints, _pillow_without_limit():
+        with _pillow_without_limit(), warnings.catch_warnings(record=True) as complaints:
             warnings.simplefilter("always")
             if isinstance(source, Image.Image):
                 used = use(source)
@@ -283,7 +283,10 @@ def _open(path: str | Path) -> Image.Image:
 
 @contextmanager
 def _pillow_without_limit() -> Iterator[None]:
-    """Set Pillow's own limit aside, which is the whole program's and can only be told to fail."""
+    """Set Pillow's own limit aside, which is the whole program's and can only be told to fail.
+
+    One thread at a time, as warnings are the whole program's too.
+    """
     with _LIMIT:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -164,6 +164,8 @@ class Job:
 
     def _note(self, code: int) -> None:
         """For the program that waits for the jobs of a sweep, perhaps on another machine."""
+        if self.alone:
+            return
         with suppress(OSError):
             note_outcome(self.folder, code)
 

@@ -42,6 +42,7 @@ def outlive_readers() -> None:
                 stream.buffer,
                 encoding=stream.encoding,
                 errors=stream.errors,
+                write_through=stream.write_through,
                 line_buffering=stream.line_buffering or name == "stderr",
             )
             setattr(sys, name, lasting)

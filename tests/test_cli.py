@@ -218,6 +218,8 @@ def test_overrides_come_before_flags_and_texts_in_quotes() -> None:
     given = ["style=2024_01_15,b.jpg", "--cfg", "job", "--info", "size=1_0", "name=7", "x y"]
     overrides = ["style='2024_01_15',b.jpg", "size=1_0", "name=7", "x y"]
     assert prepared(given) == [*overrides, "--cfg", "job", "--info"]
+    functions = ["checkpoint.every=choice(10,20)", "name=sort(20,10)", "-i", "config"]
+    assert prepared(functions) == functions
 
 
 def test_every_swept_key_is_a_column_of_tensorboard(nst_command: Command, tmp_path: Path) -> None:

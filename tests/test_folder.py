@@ -11,11 +11,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from PIL import Image
 
-from nst import InputError
+from nst import InputError, app, build
 from nst.folder import Folder, note_outcome, outcome, record_of, run_folders
 from support import TINY, Command, checker_picture, xor_picture
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(app.config_dir()), version_base="1.3"):
+        return compose("config", list(overrides))
 
 
 def status(folder: Path) -> str:
@@ -74,6 +81,8 @@ def test_only_own_files_are_set_aside_and_only_own_leftovers_deleted(
     own.set_aside()
     assert not (tmp_path / "previous" / "5").exists()
     own.claim(tmp_path / "result.png")
+    own.forget(tmp_path / "result.png")
+    assert not Folder(tmp_path).owns(tmp_path / "result.png")
 
 
 def test_runs_are_found_at_any_depth_but_not_those_set_aside(tmp_path: Path) -> None:
@@ -166,6 +175,34 @@ def test_the_same_is_the_same_contents(nst_command: Command, tmp_path: Path) -> 
         done = nst_command(*sweep, "seed=1,2")
         assert (done.returncode, done.stdout.count("already done")) == (0, 0)
     assert len(list((tmp_path / "outputs/s/seed-1/previous").iterdir())) == 2
+
+
+def test_the_record_is_of_the_files_that_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xor_picture().save(tmp_path / "a.png")
+    config = composed(f"content={tmp_path}/a.png", *TINY)
+    read = build.config_sha256(config)
+    stylize = build.api.stylize
+
+    def slow(*arguments: object, **options: object) -> object:
+        result = stylize(*arguments, **options)
+        checker_picture().save(tmp_path / "a.png")
+        return result
+
+    monkeypatch.setattr(build.api, "stylize", slow)
+    (tmp_path / "x").mkdir()
+    build.run(config, tmp_path / "x", {}, lambda: None)
+    assert json.loads((tmp_path / "x/result.json").read_text())["config_sha256"] == read
+    assert not build.is_done(tmp_path / "x", config)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"_target_": "torch.nn.Identity"}, {"_target_": "torch.sigmoid", "_partial_": True}],
+)
+def test_callables_of_the_users_need_no_signature(options: dict[str, object]) -> None:
+    assert callable(build._instantiate("init", options))
 
 
 @pytest.mark.parametrize(

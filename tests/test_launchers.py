@@ -338,5 +338,5 @@ def test_launcher_that_cannot_start_is_one_line(nst_command: Command, tmp_path: 
 
 
 def test_every_preset_was_run() -> None:
-    presets = {path.stem for path in (app.config_dir() / "hydra").glob("*/*.yaml")}
+    presets = {path.stem for path in (app.config_dir() / "hydra").glob("*er/*.yaml")}
     assert presets == {"batch", "joblib", "submitit_local", "submitit_slurm", "ray", "optuna"}
