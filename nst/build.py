@@ -435,9 +435,11 @@ def _hparams(
             table[key] = _scalar(value)
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        value = OmegaConf.select(config, key, default=None)
-        if not isinstance(value, DictConfig) and value is not None and key not in _OUTSIDE:
-            table.setdefault(key, _scalar(value.value if isinstance(value, Enum) else value))
+        found: Any = values
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is not None and not isinstance(found, dict) and key not in _OUTSIDE:
+            table.setdefault(key, _scalar(found))
     # The longest side, also where the config leaves it to the device.
     return lambda start: {**table, "size": max(start.size)}
 

@@ -165,7 +165,12 @@ def outcome(folder: Path) -> int | None:
 
 def run_folders(folder: Path) -> Iterator[Path]:
     """The runs in a folder at any depth, itself included, without those that were set aside."""
-    for path, below, _ in os.walk(folder):
+    seen = set()  # a link may lead in a circle
+    for path, below, _ in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(path)) in seen:
+            below.clear()
+            continue
+        seen.add(real)
         if _HYDRA in below or (Path(path) / OWN / "overrides.yaml").exists():
             yield Path(path)
         below[:] = sorted(name for name in below if name[0] != "." and name != _PREVIOUS)

@@ -38,8 +38,8 @@ class SideBySide:
         config: of the sweep.
 
     Raises:
-        nst.errors.InputError: fewer than one job at a time, or jobs that want a working directory
-            or an environment of their own.
+        nst.errors.InputError: fewer than one job at a time, or jobs that want an environment of
+            their own.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class SideBySide:
     ) -> None:
         if not isinstance(jobs, int) or jobs < 1:
             raise InputError(f"hydra.launcher.jobs={jobs}: must be a number of at least 1")
-        if config.hydra.job.chdir or config.hydra.job.env_set:
+        if config.hydra.job.env_set:
             raise InputError(
-                "hydra/launcher=batch runs all jobs in one process, which has one working "
-                "directory and one environment: without hydra.job.chdir and hydra.job.env_set"
+                "hydra/launcher=batch runs all jobs in one process, which has one environment: "
+                "without hydra.job.env_set"
             )
         self._jobs = jobs
         self._context, self._task, self._config = hydra_context, task_function, config

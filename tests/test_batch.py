@@ -498,7 +498,7 @@ def test_signal_ends_all_jobs_which_then_go_on(name: str, code: int, tmp_path: P
     [
         ("hydra.launcher.jobs=0", "jobs=0: must be a number of at least 1"),
         ("hydra.launcher.jobs=x", "jobs=x: must be a number of at least 1"),
-        ("hydra.job.chdir=true", "one working directory"),
+        ("hydra.job.chdir=true", "paths are meant from where the command is typed"),
     ],
 )
 def test_what_the_launcher_cannot_do(

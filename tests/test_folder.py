@@ -89,6 +89,7 @@ def test_runs_are_found_at_any_depth_but_not_those_set_aside(tmp_path: Path) -> 
     for name in ("a/b/.nst", "c/.hydra", "c/previous/1/.nst", ".d/.nst", "e"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "overrides.yaml").touch()
+    (tmp_path / "a/b/circle").symlink_to(tmp_path)
     assert list(run_folders(tmp_path)) == [tmp_path / "a/b", tmp_path / "c"]
     assert record_of(tmp_path / "a/b").name == ".nst"
     assert record_of(tmp_path / "c").name == ".hydra"

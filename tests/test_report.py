@@ -251,7 +251,7 @@ def thirty(tmp_path_factory: pytest.TempPathFactory) -> Report:
 def test_files_are_whole_and_nothing_else_is_left(four: Report) -> None:
     assert [path.name for path in four.files] == list(FILES)
     beside = {path.name for path in four.folder.iterdir() if not (path / ".hydra").is_dir()}
-    assert beside == set(FILES)
+    assert beside == {*FILES, ".nst"}
     for name in ("comparison.png", "losses.png"):
         with Image.open(four.folder / name) as picture:
             picture.verify()
