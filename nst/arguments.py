@@ -16,9 +16,8 @@ from hydra.errors import HydraException
 from nst.errors import InputError
 from nst.schema import RunConf
 
-_TEXTS = (
-    *("init.path", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name"),
-)
+# Texts that `RunConf` does not know: those of an open group, and of Hydra's own node.
+_TEXTS = "init.path hydra.run.dir hydra.sweep.dir hydra.sweep.subdir hydra.job.name".split()
 # Hydra's flags that are followed by a value, and those that may be, with the values.
 _WITH_VALUE = (
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c"),

@@ -23,8 +23,8 @@ from nst.files import atomic_write
 OWN = ".nst"
 _HYDRA = ".hydra"
 _PREVIOUS = "previous"
-# The random part of the names of `nst.files.atomic_file`.
-_LEFTOVER = r"\.{name}\.[0-9a-f]{{12}}\.tmp"
+# The names of `nst.files.atomic_file`'s temporary files, around that of the file.
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")
 # What a report leaves in a sweep's folder.
 REPORT = ("summary.csv", "comparison.png", "losses.png", "report.html")
 
@@ -62,11 +62,10 @@ class Folder:
             OSError: the list cannot be written.
         """
         if not self.owns(path):
-            name = path.relative_to(self.path).as_posix()
             self._list.parent.mkdir(exist_ok=True)
             with self._list.open("a", encoding="utf-8") as file:
-                file.write(name + "\n")
-            self._own[name] = None
+                file.write(self._name(path) + "\n")
+            self._own[self._name(path)] = None
 
     def check(self, path: Path) -> None:
         """Check that a file is nst's own, or its place free.
@@ -87,21 +86,20 @@ class Folder:
     def forget(self, path: Path) -> None:
         """Take a file that nst has deleted off the list."""
         if self.owns(path):
-            del self._own[path.relative_to(self.path).as_posix()]
+            del self._own[self._name(path)]
             atomic_write(self._list, "".join(f"{name}\n" for name in self._own).encode())
 
     def owns(self, path: Path) -> bool:
         """Whether nst wrote this file."""
-        return path.relative_to(self.path).as_posix() in self._own
+        return self._name(path) in self._own
 
     def remove_leftovers(self) -> None:
         """Delete what killed processes left of own files that were not finished."""
-        for name in self._own:
-            path = self.path / name
-            pattern = re.compile(_LEFTOVER.format(name=re.escape(path.name)))
-            for other in path.parent.glob(".*.tmp"):
-                if pattern.fullmatch(other.name):
-                    other.unlink(missing_ok=True)
+        for parent in {(self.path / name).parent for name in self._own}:
+            for path in parent.glob(".*.tmp"):
+                found = _LEFTOVER.fullmatch(path.name)
+                if found and self.owns(parent / found[1]):
+                    path.unlink(missing_ok=True)
 
     def set_aside(self) -> None:
         """Move what nst wrote to `previous/<n>`, so that nothing is overwritten.
@@ -115,7 +113,7 @@ class Folder:
             number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
             target = parent / str(number)
             target.mkdir()
-            kept = [path.relative_to(self.path).as_posix() for path in (self.path / OWN).iterdir()]
+            kept = [self._name(path) for path in (self.path / OWN).iterdir()]
             for name in [*old, *kept]:
                 # TensorBoard shows a run for every file with `tfevents` in its name.
                 moved = target / name.replace(".tfevents.", ".set-aside.")
@@ -132,6 +130,9 @@ class Folder:
         (self.path / OWN).mkdir(exist_ok=True)
         for name, text in asked.items():
             atomic_write(self.path / OWN / name, text.encode())
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
 
     def _read(self) -> dict[str, None]:
         try:

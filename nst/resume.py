@@ -36,7 +36,8 @@ def expand(arguments: Sequence[str]) -> list[str]:
             f"resume={folder}: is a sweep, which is gone on with by the same command with "
             f"name={folder.name}"
         )
-    kept = record_of(folder) / "overrides.yaml"
+    asked = record_of(folder)
+    kept = asked / "overrides.yaml"
     try:
         before = [str(override) for override in yaml.safe_load(kept.read_text("utf-8"))]
     except FileNotFoundError:
@@ -47,11 +48,11 @@ def expand(arguments: Sequence[str]) -> list[str]:
         raise InputError(f"resume={folder}: that run ended before its first checkpoint")
     again = {_key(argument) for argument in arguments if not argument.startswith("-")}
     earlier = [override for override in before if _key(override) not in {*again, "resume"}]
-    settings = _mapping(record_of(folder) / "hydra.yaml").get("hydra", {}).get("runtime", {})
+    settings = _mapping(asked / "hydra.yaml").get("hydra", {}).get("runtime", {})
     places = _places(folder, settings)
     earlier += [
         f"{key}={_quoted(path)}"
-        for key, path in _paths(_mapping(record_of(folder) / "config.yaml"), places)
+        for key, path in _paths(_mapping(asked / "config.yaml"), places)
         if key not in again
     ]
     # Hydra's own record of the run stays as it is.
