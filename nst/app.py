@@ -25,14 +25,14 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import nst
 from nst import build, resume, schema
 from nst.arguments import prepared
 from nst.errors import InputError
-from nst.folder import REPORT, Folder, outcome, run_folders
+from nst.folder import REPORT, Folder, check_hydra_files, outcome, run_folders
 from nst.job import BAD_INPUT, EXIT_CODES, FAILED, Job, signals
 from nst.streams import outlive_readers
 from nst.wording import ended_early, missing_plugin, one_line, where_to_look
@@ -112,6 +112,7 @@ class SweepCallback(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra before a single run."""
         with _refusing():
+            _check_job_folder(Path(config.hydra.run.dir), config)
             build.check(config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -127,6 +128,7 @@ class SweepCallback(Callback):
         ]
         os.environ[_CONSTANTS] = json.dumps(constants)
         with _refusing():
+            check_hydra_files(folder, ["multirun.yaml"])
             if folder.is_dir():
                 own = Folder(folder)
                 for name in REPORT:
@@ -146,11 +148,20 @@ def _refusing() -> Iterator[None]:
         pass  # the job's own to report
 
 
+def _check_job_folder(folder: Path, config: DictConfig) -> None:
+    record = config.hydra.output_subdir
+    names = [f"{config.hydra.job.name}.log"]
+    if record is not None:
+        names = [f"{record}/{name}.yaml" for name in ("hydra", "config", "overrides")] + names
+    check_hydra_files(folder, names)
+
+
 def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
     """Check the configs of a sweep's jobs, as far as they are known before it starts.
 
     Raises:
-        InputError: see `nst.build.check`.
+        InputError: see `nst.build.check`; or several jobs would share a folder, or one have that of
+            another program.
     """
     sweeper = config.hydra.sweeper
     if sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
@@ -164,8 +175,18 @@ def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
         composed = [loader.load_sweep_config(config, job) for job in jobs[:_CHECKED]]
     except (HydraException, OmegaConfBaseException):
         return  # as Hydra says in a moment
-    for job in composed:
+    asked: dict[Path, list[str]] = {}
+    for number, job in enumerate(composed):
+        with open_dict(job):
+            job.hydra.job.num, job.hydra.job.id = number, str(number)
         with suppress(OmegaConfBaseException):  # of which the job itself says more
+            folder = Path(job.hydra.sweep.dir, job.hydra.sweep.subdir)
+            if asked.setdefault(folder, jobs[number]) != jobs[number]:
+                raise InputError(
+                    f"hydra.sweep.subdir={job.hydra.sweep.subdir}: jobs of the sweep would share "
+                    f"this folder; '${{hydra.job.num}}' in it tells them apart"
+                )
+            _check_job_folder(folder, job)
             build.check(job)
 
 

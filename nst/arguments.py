@@ -24,6 +24,7 @@ _WITH_VALUE = (
     *("--package", "-p", "--experimental-rerun"),
 )
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+_CALLBACK = "hydra.callbacks.sweep"
 _MERGED = ("layers.content", "layers.style")
 
 
@@ -45,6 +46,8 @@ def prepared(arguments: Sequence[str]) -> list[str]:
         except HydraException:  # it says so itself
             found = None
         key = found.key_or_group if found else None
+        if key and (key == "hydra.callbacks" or f"{key}.".startswith(f"{_CALLBACK}.")):
+            raise InputError(f"{key}: is nst's own, for checks before a sweep and its report")
         if key in _MERGED:
             raise InputError(
                 f"{key}=... would be merged into the layers that are there, not replace them: "

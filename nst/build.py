@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import nst
-from nst import api, checkpoint, images, schema, tracking
+from nst import api, checkpoint, images, schema, tracking, weights
 from nst.checkpoint import CheckpointError
 from nst.errors import InputError
 from nst.files import atomic_write, hold
@@ -248,8 +248,11 @@ def write_failure(folder: Path, config: DictConfig, reason: str, asked: Mapping[
 def is_done(folder: Path, config: DictConfig) -> bool:
     """Whether the folder holds the finished run of this very config."""
     left = record(folder)
-    found = (left.get("status"), left.get("config_sha256"))
-    return found == ("ok", config_sha256(config))
+    if (left.get("status"), left.get("config_sha256")) != ("ok", config_sha256(config)):
+        return False
+    # ImageNet's weights may have come within reach since.
+    auto = config.model.weights == "auto" and left["weights"]["source"] != "imagenet"
+    return not auto or weights.resolve("auto").source == left["weights"]["source"]
 
 
 def record(folder: Path) -> dict[str, Any]:

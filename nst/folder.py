@@ -14,7 +14,8 @@ there of the last command, here of the run that the other files are of |
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from nst.errors import InputError
@@ -23,6 +24,7 @@ from nst.files import atomic_write
 OWN = ".nst"
 _HYDRA = ".hydra"
 _PREVIOUS = "previous"
+_CALLBACK = b"SweepCallback"
 # The names of `nst.files.atomic_file`'s temporary files, around that of the file.
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")
 # What a report leaves in a sweep's folder.
@@ -141,6 +143,30 @@ class Folder:
             return {}
         except (OSError, ValueError) as error:
             raise InputError(f"{self._list}: cannot be read ({type(error).__name__})") from error
+
+
+def check_hydra_files(folder: Path, names: Iterable[str]) -> None:
+    """Check that what Hydra is about to write to a folder replaces no other program's files.
+
+    Hydra writes before nst gets to see the folder, and asks nobody.
+
+    Args:
+        folder: of a run or a sweep; it need not exist.
+        names: of the files, below the folder.
+
+    Raises:
+        InputError: it would.
+    """
+    there = [path for path in map(folder.joinpath, names) if os.path.lexists(path)]
+    if not there or (folder / OWN).is_dir():
+        return
+    for path in there:
+        with suppress(OSError):  # Hydra's record of a command names nst where it was nst's
+            if _CALLBACK in path.read_bytes():
+                return
+    raise InputError(
+        f"{there[0]}: is another program's; choose another folder (hydra.run.dir=..., name=...)"
+    )
 
 
 def record_of(folder: Path) -> Path:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from nst import InputError, app, build
-from nst.folder import Folder, note_outcome, outcome, record_of, run_folders
+from nst.arguments import prepared
+from nst.folder import Folder, check_hydra_files, note_outcome, outcome, record_of, run_folders
 from support import TINY, Command, checker_picture, xor_picture
 
 
@@ -287,3 +289,75 @@ def test_phones_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(InputError, match=r"pip install 'nst\[heif\]'"):
         images.load(path)
+
+
+def test_another_hydra_programs_files_stay(nst_command: Command, tmp_path: Path) -> None:
+    mine = [
+        "run/.hydra/config.yaml",
+        "logged/nst.log",
+        "multirun.yaml",
+        "sweep/1/.hydra/hydra.yaml",
+    ]
+    for name in mine:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    for folder in ("run", "logged"):
+        done = nst_command(*TINY, f"hydra.run.dir={folder}")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "is another program's" in done.stderr
+    for options in (["hydra.sweep.dir=."], ["hydra.sweep.dir=sweep", "hydra.sweep.subdir=${seed}"]):
+        done = nst_command(*TINY, "seed=0,1", *options, "--multirun")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "is another program's" in done.stderr
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(str(path.relative_to(tmp_path)) for path in found) == sorted(mine)
+    assert all(path.read_text() == "mine" for path in found)
+
+
+def test_what_hydra_left_of_a_command_that_was_killed_is_ours(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / "nst.log").touch()
+    (tmp_path / ".hydra/hydra.yaml").write_text("callbacks: {sweep: {_target_: nst.SweepCallback}}")
+    check_hydra_files(tmp_path, [".hydra/hydra.yaml", "nst.log"])
+    (tmp_path / ".hydra/hydra.yaml").unlink()
+    with pytest.raises(InputError, match=r"nst\.log: is another program's"):
+        check_hydra_files(tmp_path, [".hydra/hydra.yaml", "nst.log"])
+
+
+def test_jobs_do_not_share_a_folder(nst_command: Command, tmp_path: Path) -> None:
+    sweep = (*TINY, "name=s", "--multirun", "hydra.sweep.subdir=all")
+    done = nst_command(*sweep, "seed=0,1")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "hydra.sweep.subdir=all: jobs of the sweep would share this folder" in done.stderr
+    assert not (tmp_path / "outputs/s/all").exists()
+    assert nst_command(*sweep, "seed=1").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["~hydra.callbacks.sweep", "hydra.callbacks=null", "hydra.callbacks.sweep._target_=x"],
+)
+def test_the_callback_stays(argument: str) -> None:
+    with pytest.raises(InputError, match=r"hydra\.callbacks.*: is nst's own"):
+        prepared([argument])
+    assert prepared(["+hydra.callbacks.mine._target_=x"])
+
+
+@pytest.mark.parametrize(
+    ("reached", "used", "done"),
+    [
+        ("embedded", "embedded", True),
+        ("imagenet", "imagenet", True),
+        ("imagenet", "embedded", False),
+    ],
+)
+def test_imagenet_weights_that_have_come_since_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: str, used: str, done: bool
+) -> None:
+    config = composed("model.weights=auto")
+    there = replace(build.weights.resolve("embedded"), source=reached)
+    monkeypatch.setattr(build.weights, "resolve", lambda _: there)
+    left = {"status": "ok", "config_sha256": build.config_sha256(config)}
+    text = json.dumps({**left, "weights": {"source": used}})
+    (tmp_path / "result.json").write_text(text)
+    assert build.is_done(tmp_path, config) is done
