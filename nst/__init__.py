@@ -10,14 +10,14 @@ The command is `python -m nst`; the library is `stylize` and the parts that it i
 
 __version__ = "0.1.0"
 
-from nst import gamuts, inits
 from nst.api import stylize
 from nst.errors import InputError
-from nst.optimizers import adam, lbfgs, lbfgs_torch
-from nst.parametrizations import fourier, pixel
-from nst.records import Budget, Row
-from nst.results import Result
-from nst.schedules import Scale
+from nst.optim import gamuts, inits
+from nst.optim.optimizers import adam, lbfgs, lbfgs_torch
+from nst.optim.parametrizations import fourier, pixel
+from nst.optim.schedules import Scale
+from nst.run.records import Budget, Row
+from nst.run.results import Result
 
 __all__ = [
     "Budget",

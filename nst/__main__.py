@@ -1,6 +1,6 @@
-"""`python -m nst`: see `nst.app`."""
+"""`python -m nst`: see `nst.cli.app`."""
 
-from nst.app import main
+from nst.cli.app import main
 
 if __name__ == "__main__":
     main()

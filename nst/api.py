@@ -8,32 +8,36 @@ from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
-from nst import gamuts, identity, images, inits, inputs, optimizers, parametrizations, schedules
-from nst.balanced import BalancedObjective
-from nst.devices import deterministic as deterministic_algorithms
-from nst.devices import device_name, isolated, memory_kept, resolve_device, tf32
 from nst.errors import InputError
-from nst.functional import GramNormalization
-from nst.gamuts import Gamut
-from nst.guard import Guard
-from nst.images import Alpha, Picture, Resize
-from nst.inits import Canvas, Init
-from nst.memory import Memory, choose, explained, largest_piece
+from nst.network.vgg import VGG19, Pooling, check_taps, minimum_side, usual_pooling
+from nst.network.weights import resolve
 from nst.objective import Objective, Precision, Terms
-from nst.optimizers import OptimizerFactory
-from nst.parametrizations import Parametrization
-from nst.records import Budget
-from nst.rendezvous import Member
-from nst.results import Result, RunSink, Start
-from nst.schedules import SINGLE, Schedule, Stage
-from nst.tiling import tiles
-from nst.trainer import Trainer
-from nst.vgg import VGG19, Pooling, check_taps, minimum_side, usual_pooling
-from nst.weights import resolve
-from nst.yardstick import GATYS_CONTENT, GATYS_STYLE, picture_losses, yardstick
+from nst.objective.balanced import BalancedObjective
+from nst.objective.cost import largest_piece
+from nst.objective.functional import GramNormalization
+from nst.objective.tiling import tiles
+from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
+from nst.optim import gamuts, inits, optimizers, parametrizations, schedules
+from nst.optim.gamuts import Gamut
+from nst.optim.inits import Canvas, Init
+from nst.optim.optimizers import OptimizerFactory
+from nst.optim.parametrizations import Parametrization
+from nst.optim.schedules import SINGLE, Schedule, Stage
+from nst.pictures import images, inputs
+from nst.pictures.images import Alpha, Picture, Resize
+from nst.run import identity
+from nst.run.devices import deterministic as deterministic_algorithms
+from nst.run.devices import device_name, isolated, memory_kept, resolve_device, tf32, wake
+from nst.run.guard import Guard
+from nst.run.memory import Memory, choose, explained
+from nst.run.records import Budget
+from nst.run.rendezvous import Member
+from nst.run.results import PictureLosses, Result, RunSink, Start
+from nst.run.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +93,7 @@ def stylize(
         resize: `fit` keeps the aspect, `stretch` makes both pictures `size` x `size`.
         alpha: `keep` gives the result the transparency of the content picture, where it has any;
             `drop` leaves it on white, as the network sees both pictures.
-        max_megapixels: of picture files, see `nst.images.load`; None for any number.
+        max_megapixels: of picture files, see `nst.pictures.images.load`; None for any number.
         optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`.
         init: makes the starting image, such as `nst.inits.random`.
         parametrization: what the optimizer turns, `nst.fourier` or `nst.pixel`.
@@ -98,18 +102,20 @@ def stylize(
         content_layers: tap to weight within the content term.
         style_layers: tap to weight within the style term.
         strength: of the style, from 0, the photograph, to 1, all style and no content, whatever the
-            network, size and pictures, see `nst.balanced.goal`. None takes the terms as they are,
-            see `nst.objective`.
+            network, size and pictures, see `nst.objective.balanced.goal`. None takes the terms as
+            they are, see `nst.objective`.
         content_weight: factor of the content term.
         style_weight: factor of the style term; None is 1, or 1e6 without a strength.
         tv_weight: factor of the total variation.
-        gram: normalisation of the Gram matrices, see `nst.functional.gram`.
+        gram: normalisation of the Gram matrices, see `nst.objective.functional.gram`.
         precision: of the network, see `nst.objective.Objective`.
         joint: content and style term share a pass, see `nst.objective.Objective`.
-        weights: `auto`, `imagenet`, `embedded`, `random` or a path, see `nst.weights.resolve`.
+        weights: `auto`, `imagenet`, `embedded`, `random` or a path, see
+            `nst.network.weights.resolve`.
         weights_seed: of `random` weights.
         pooling: `max` or `avg`; None is `avg` with random weights and `max` with trained ones.
-        schedule: in which sizes, such as `[Scale(0.5, 100), Scale(1, None)]`, see `nst.schedules`.
+        schedule: in which sizes, such as `[Scale(0.5, 100), Scale(1, None)]`, see
+            `nst.optim.schedules`.
         budget: when to stop; None is 50 evaluations.
         guard: what to do about bad numbers; None stops at a loss that is not finite.
         seed: of the noise of `nst.inits.random`.
@@ -120,21 +126,23 @@ def stylize(
             half of the free memory.
         tile_size: longest side of the tiles in px; None is the largest that fits, to 1024. A
             resumed run may have another, but then it is the same only up to rounding.
-        sinks: get every row and image, see `nst.tracking`.
+        sinks: get every row and image, see `nst.run.tracking`.
         image_every: evaluations between the images for the sinks.
-        saved_as: suffix of the file that the picture is meant for, one of `nst.images.WRITTEN`;
-            what its compression loses counts in the result's `picture_losses`.
+        saved_as: suffix of the file that the picture is meant for, one of
+            `nst.pictures.images.WRITTEN`; what its compression loses counts in the result's
+            `picture_losses`.
         checkpoint: file for the run's state; None writes none.
         checkpoint_every: evaluations between checkpoints; None is no such limit.
         checkpoint_seconds: seconds of optimisation between checkpoints; None is no such limit.
         resume: a checkpoint of the same run to go on from, to the same bits.
         stop_requested: asked once per evaluation; a reason ends the run as `interrupted`.
         together: evaluates this run's images in one batch with those of other threads' runs, see
-            `nst.rendezvous`; the result is the same up to rounding, its seconds are the batch's.
+            `nst.run.rendezvous`; the result is the same up to rounding, its seconds are the
+            batch's.
 
     Raises:
         nst.errors.InputError: something given cannot be used; the message says what and why.
-        nst.memory.OutOfMemory: the picture is too large; the message says what size would fit.
+        nst.run.memory.OutOfMemory: the picture is too large; the message says what size would fit.
     """
     budget = budget or Budget(evaluations=50)
     content_layers = {tap: weight for tap, weight in content_layers.items() if weight}
@@ -161,6 +169,7 @@ def stylize(
     if saved_as not in images.WRITTEN:
         raise InputError(f"saved_as must be one of {', '.join(images.WRITTEN)}, not {saved_as}")
     where = resolve_device(device)
+    wake(where)
     size = size or (256 if where.type == "cpu" else 512)
     sizes = [max(1, round(size * scale.factor)) for scale in schedule]
 
@@ -306,7 +315,8 @@ def stylize(
         with memory_kept(where, piece), tf32(False):
             # A network of its own: that of the run may be in bfloat16, or other runs'.
             own = make_objective(make_network(), size, "fp32")
-            losses = picture_losses(own, saved, clipped)
+            with torch.no_grad():
+                losses = PictureLosses.of(own(saved), clipped)
             # A resumed run has not been in all sizes, one whose budget was small neither.
             for side in sizes if strength is not None else ():
                 if side not in scales:

@@ -26,8 +26,8 @@ import torchvision
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this checkout's nst
 
 from benchmarks import memory, race, speed
-from nst.devices import resolve_device
 from nst.errors import InputError
+from nst.run.devices import resolve_device, wake
 
 
 def main() -> None:
@@ -52,6 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         device = resolve_device(arguments.device)
+        wake(device)
     except InputError as error:
         parser.error(str(error))
     about = machine(device)

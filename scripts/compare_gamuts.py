@@ -26,12 +26,12 @@ from torch import Tensor
 
 import nst
 from nst import gamuts
-from nst.gamuts import Gamut
-from nst.images import statistics
-from nst.inits import Init
-from nst.lbfgs import LBFGS
-from nst.optimizers import OptimizerFactory
-from nst.parametrizations import Parametrization
+from nst.optim.gamuts import Gamut
+from nst.optim.inits import Init
+from nst.optim.lbfgs import LBFGS
+from nst.optim.optimizers import OptimizerFactory
+from nst.optim.parametrizations import Parametrization
+from nst.pictures.images import statistics
 
 INITS: dict[str, Init] = {"content": nst.inits.content, "noise": nst.inits.random}
 ADAM = partial(nst.adam, lr=0.1)
@@ -72,7 +72,7 @@ def _total(arguments: argparse.Namespace, way: dict[str, Any], init: Init) -> st
 
 
 class _Mapped:
-    """An image whose values go through a function; see `nst.parametrizations.Image`."""
+    """An image whose values go through a function; see `nst.optim.parametrizations.Image`."""
 
     def __init__(
         self,

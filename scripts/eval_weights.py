@@ -26,14 +26,14 @@ from PIL import Image
 from torch import Tensor
 
 import nst
-from nst import images
-from nst.devices import resolve_device
 from nst.files import atomic_write
-from nst.functional import gram
+from nst.network.vgg import VGG19, usual_pooling
+from nst.network.weights import resolve
+from nst.objective.functional import gram
+from nst.objective.yardstick import GATYS_STYLE
+from nst.pictures import images
 from nst.report.canvas import Box, Sheet
-from nst.vgg import VGG19, usual_pooling
-from nst.weights import resolve
-from nst.yardstick import GATYS_STYLE
+from nst.run.devices import resolve_device
 
 TAPS = tuple(GATYS_STYLE)
 

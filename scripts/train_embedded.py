@@ -39,8 +39,8 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from nst.files import atomic_write
-from nst.images import statistics
-from nst.weights import convolutions, follows_pooling
+from nst.network.weights import convolutions, follows_pooling
+from nst.pictures.images import statistics
 from textures import realisations
 
 # Layers with a classifier of their own: those that the configs of the package tap.

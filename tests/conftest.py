@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nst.weights import Weights, random_weights
+from nst.network.weights import Weights, random_weights
 from support import Command, checker_picture, xor_picture
 
 

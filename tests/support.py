@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nst.evaluation import Evaluated
 from nst.objective import Terms
-from nst.schedules import Stage
+from nst.optim.schedules import Stage
+from nst.run.evaluation import Evaluated
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -38,7 +38,7 @@ def one_size(
 
 
 def same_memory(run: Callable[[], Evaluated], device: torch.device) -> Callable[[], Evaluated]:
-    """In place of `nst.evaluation.record`: results of every call in the tensors of the first."""
+    """Like `nst.run.evaluation.record`: results of every call in the tensors of the first."""
     found = run()
 
     def replay() -> Evaluated:

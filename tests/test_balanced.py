@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import nst
-from nst import functional
-from nst.balanced import BalancedObjective, goal, in_size_of
-from nst.batch import Batch, signature
-from nst.objective import Objective
-from nst.vgg import VGG19
-from nst.weights import Weights
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights
+from nst.objective import Objective, functional
+from nst.objective.balanced import BalancedObjective, goal, in_size_of
+from nst.objective.batch import Batch, signature
 from support import Command, checker_picture, xor_picture
 
 CONTENT, STYLE = {"relu2_2": 2.0, "relu1_2": 1.0}, {"relu1_1": 0.5, "relu2_1": 3.0}

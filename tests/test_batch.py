@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 import nst
-from nst import memory
-from nst.batch import Batch, signature
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights
 from nst.objective import Objective
-from nst.rendezvous import Member, Rendezvous
-from nst.vgg import VGG19
-from nst.weights import Weights
+from nst.objective.batch import Batch, signature
+from nst.objective.cost import needed
+from nst.run import memory
+from nst.run.rendezvous import Member, Rendezvous
 from support import Command, checker_picture, xor_picture
 
 CONTENT, STYLE = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
@@ -244,7 +245,7 @@ def test_no_more_images_than_fit_into_memory(
 
 def test_pictures_that_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cpu")
-    monkeypatch.setattr(memory, "free", lambda _: 10 * memory.needed(100, 100, "fp32"))
+    monkeypatch.setattr(memory, "free", lambda _: 10 * needed(100, 100, "fp32"))
     assert memory.at_once(device, 100, 100, "fp32") == 5
     assert memory.at_once(device, 1000, 1000, "fp32") == 1
     monkeypatch.setattr(memory, "free", lambda _: None)
@@ -306,7 +307,7 @@ def test_random_numbers_are_a_members_own(weights: Weights) -> None:
 # --- Whole runs -----------------------------------------------------------------------------------
 
 
-def styled(member: Member | None, **options) -> nst.results.Result:
+def styled(member: Member | None, **options) -> nst.run.results.Result:
     given = {
         "content_layers": {"relu2_1": 1.0},
         "style_layers": {"relu1_1": 1.0, "relu2_1": 1.0},
@@ -335,7 +336,7 @@ def test_runs_side_by_side_have_the_losses_of_runs_alone(sizes: list[int]) -> No
     ]
     found = together(*(partial(styled, **each) for each in options))
     for result, each in zip(found, options, strict=True):
-        assert isinstance(result, nst.results.Result), result
+        assert isinstance(result, nst.run.results.Result), result
         alone = styled(None, **each)
         assert [row.evaluation for row in result.losses] == [row.evaluation for row in alone.losses]
         for ours, theirs in zip(result.losses, alone.losses, strict=True):
@@ -345,11 +346,11 @@ def test_runs_side_by_side_have_the_losses_of_runs_alone(sizes: list[int]) -> No
 
 
 def test_stages_of_one_size_share_a_batch(sizes: list[int]) -> None:
-    schedule = [nst.schedules.Scale(0.5, 2), nst.schedules.Scale(1, None)]
+    schedule = [nst.optim.schedules.Scale(0.5, 2), nst.optim.schedules.Scale(1, None)]
     options = [{"schedule": schedule}, {"schedule": schedule, "optimizer": nst.adam}, {"size": 12}]
     budget = nst.Budget(steps=40, evaluations=3)
     found = together(*(partial(styled, budget=budget, **each) for each in options))
-    assert all(isinstance(result, nst.results.Result) for result in found), found
+    assert all(isinstance(result, nst.run.results.Result) for result in found), found
     assert sizes == [3, 3, 2, 2, 2][: len(sizes)]
     assert sizes[2:] == [2] * len(sizes[2:])
 

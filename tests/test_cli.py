@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 import nst
-from nst import app
-from nst.arguments import prepared
+from nst.cli import app
+from nst.cli.arguments import prepared
 from support import TINY, Command
 
 LINE = {

@@ -8,9 +8,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nst import app, build, schema
+from nst.cli import app, build, schema
+from nst.cli.schema import groups
 from nst.errors import InputError
-from nst.schema import groups
 
 CONF = app.config_dir()
 GROUPS = (
@@ -101,10 +101,10 @@ def test_reference_experiment_is_the_reference(optimizer: str, steps: int) -> No
         "joint": False,
     }
     assert options.gamut._target_ == "nst.gamuts.free"
-    assert options.parametrization._target_ == "nst.parametrizations.pixel"
+    assert options.parametrization._target_ == "nst.pixel"
     assert options.optimizer.lr == {"adam": 0.1, "lbfgs": 1}[optimizer]
     name = {"adam": "adam", "lbfgs": "lbfgs_torch"}[optimizer]
-    assert options.optimizer._target_ == f"nst.optimizers.{name}"
+    assert options.optimizer._target_ == f"nst.{name}"
 
 
 def test_reference_budget_is_undefined_for_other_optimizers(tmp_path: Path) -> None:

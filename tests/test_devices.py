@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import json, resource, torch
 from pathlib import Path
-from nst.devices import memory_kept
+from nst.run.devices import memory_kept
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -10,10 +10,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import eval_weights
-from nst import images
-from nst import weights as sources
-from nst.vgg import VGG19
-from nst.weights import Weights, WeightsError
+from nst.network import weights as sources
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights, WeightsError
+from nst.pictures import images
 from support import REPOSITORY
 
 

@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import evaluation, gamuts, parametrizations
-from nst.devices import tf32
-from nst.evaluation import Evaluated, Evaluation
-from nst.lbfgs import LBFGS
+from nst import gamuts
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights
 from nst.objective import Objective
-from nst.vgg import VGG19
-from nst.weights import Weights
+from nst.optim import parametrizations
+from nst.optim.lbfgs import LBFGS
+from nst.run import evaluation
+from nst.run.devices import tf32
+from nst.run.evaluation import Evaluated, Evaluation
 from support import same_memory
 
 CONTENT, STYLE = {"relu2_1": 1.0}, {"relu1_1": 1.0, "relu2_1": 0.5}

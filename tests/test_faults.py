@@ -20,14 +20,15 @@ from PIL import Image
 from torch import Tensor
 
 import nst
-from nst import checkpoint, devices, memory
-from nst import weights as sources
-from nst.checkpoint import CheckpointError
 from nst.errors import InputError
 from nst.files import atomic_write
-from nst.memory import OutOfMemory
-from nst.records import Row
-from nst.results import Start
+from nst.network import weights as sources
+from nst.objective import cost
+from nst.run import checkpoint, devices, memory
+from nst.run.checkpoint import CheckpointError
+from nst.run.memory import OutOfMemory
+from nst.run.records import Row
+from nst.run.results import Start
 from support import TINY, Command, checker_picture, xor_picture
 
 LONG = ("size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam")
@@ -181,8 +182,8 @@ def test_no_memory_is_one_error_that_says_what_would_fit(
 
 
 def test_size_that_fits_needs_what_there_is() -> None:
-    size = memory.fitting_size(2**30, aspect=4 / 3)
-    needed = memory.needed(size, size * 3 // 4, "fp32")
+    size = cost.fitting_size(2**30, aspect=4 / 3)
+    needed = cost.needed(size, size * 3 // 4, "fp32")
     assert 0.6 * 2**30 < needed <= 0.8 * 2**30
 
 
@@ -195,7 +196,7 @@ def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
         return memory.choose(mode, tile_size, torch.device("cpu"), *shape, **options)
 
     caplog.set_level("INFO", "nst")
-    whole = memory.needed(2000, 3000, "fp32")
+    whole = cost.needed(2000, 3000, "fp32")
     assert chosen(2 * whole) is None
     assert chosen(None) is None
     assert not caplog.messages
@@ -204,8 +205,8 @@ def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
     assert chosen(2 * whole - 2, precision="bf16") is None
     assert chosen(2 * whole - 2, joint=False) is None
     assert chosen(2 * whole - 2, tile_size=100) == 100
-    assert chosen(2 * memory.needed(2000, 3000, "fp32", 512)) == 512
-    assert chosen(2 * memory.needed(2000, 3000, "fp32", 512) - 2) == 384
+    assert chosen(2 * cost.needed(2000, 3000, "fp32", 512)) == 512
+    assert chosen(2 * cost.needed(2000, 3000, "fp32", 512) - 2) == 384
     assert chosen(1) == 64
     assert chosen(1, "full") is None
     assert chosen(2 * whole, "tiled") == chosen(None, "tiled") == 1024
@@ -237,7 +238,7 @@ def test_run_without_memory_says_what_to_set(nst_command: Command, tmp_path: Pat
     """A real allocation that the system refuses."""
     code = f"""
 import resource, sys, torch
-from nst import app
+from nst.cli import app
 torch.ones(8).sum()
 free = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (free + 2**29, free + 2**29))

@@ -16,9 +16,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from nst import InputError, app, build
-from nst.arguments import prepared
-from nst.folder import Folder, check_hydra_files, note_outcome, outcome, record_of, run_folders
+from nst import InputError
+from nst.cli import app, build
+from nst.cli.arguments import prepared
+from nst.run.folder import Folder, check_hydra_files, note_outcome, outcome, record_of, run_folders
 from support import TINY, Command, checker_picture, xor_picture
 
 
@@ -274,7 +275,7 @@ def test_a_run_outlives_its_readers_and_its_terminal(tmp_path: Path) -> None:
 
 def test_phones_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heif = pytest.importorskip("pillow_heif")
-    from nst import images
+    from nst.pictures import images
 
     path = tmp_path / "a.heic"
     picture = Image.new("RGB", (64, 48), (200, 30, 60))

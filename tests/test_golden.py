@@ -13,9 +13,9 @@ thread instead of two moves the reference implementation's own rows by up to 3e-
 - `joint=False` with torch's own L-BFGS, as in `experiment=reference`, computes in the reference's
   order. In float32 all rows of both optimizers follow `ReferenceLoop`'s (measured: they are equal
   to the last bit), and the golden ones wherever `ReferenceLoop` itself does.
-- `joint=True` and `nst.lbfgs`, the defaults, sum the gradients of both terms within one pass and
-  take L-BFGS's direction from products of matrices. In float32 Adam's rows follow the golden ones
-  everywhere (measured: 4e-4) and L-BFGS's first five do (2e-4; 1e-2 at the end).
+- `joint=True` and `nst.optim.lbfgs`, the defaults, sum the gradients of both terms within one pass
+  and take L-BFGS's direction from products of matrices. In float32 Adam's rows follow the golden
+  ones everywhere (measured: 4e-4) and L-BFGS's first five do (2e-4; 1e-2 at the end).
 - The same in float64, where the magnification begins at 1e-16: all rows follow `ReferenceLoop`'s
   (measured: 1e-11), so a departure would be a difference in what is computed.
 """
@@ -34,13 +34,15 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from nst import images, inits, optimizers
+from nst import inits
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights, convolutions, file_weights
 from nst.objective import Objective
-from nst.records import Budget, Outcome
-from nst.trainer import Trainer
-from nst.vgg import VGG19
-from nst.weights import Weights, convolutions, file_weights
-from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
+from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
+from nst.optim import optimizers
+from nst.pictures import images
+from nst.run.records import Budget, Outcome
+from nst.run.trainer import Trainer
 from reference_loop import ReferenceLoop
 from support import checker_picture, one_size, xor_picture
 

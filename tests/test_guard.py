@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 import nst
-from nst.guard import Guard
 from nst.objective import Terms
-from nst.optimizers import adam
-from nst.records import Row
-from nst.schedules import Stage
-from nst.trainer import Trainer
+from nst.optim.optimizers import adam
+from nst.optim.schedules import Stage
+from nst.run.guard import Guard
+from nst.run.records import Row
+from nst.run.trainer import Trainer
 from support import checker_picture, one_size, xor_picture
 
 
@@ -63,7 +63,7 @@ def noisy(lr: float, guard: Guard) -> nst.Result:
         size=32,
         weights="random",
         init=nst.inits.random,
-        optimizer=partial(nst.lbfgs, lr=lr, max_step_rms=None),
+        optimizer=partial(nst.optim.lbfgs, lr=lr, max_step_rms=None),
         gamut=nst.gamuts.free,  # within a range no loss can explode
         parametrization=nst.pixel,
         budget=nst.Budget(evaluations=60),

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from nst import images
-from nst.images import ImageError
+from nst.pictures import images
+from nst.pictures.images import ImageError
 
 
 def gradient(width: int = 40, height: int = 24) -> np.ndarray:

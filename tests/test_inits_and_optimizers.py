@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from nst import inits, optimizers
-from nst.inits import Canvas
+from nst import inits
+from nst.optim import optimizers
+from nst.optim.inits import Canvas
 
 
 @pytest.fixture

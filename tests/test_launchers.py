@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nst import app
+from nst.cli import app
 from nst.errors import InputError
 from nst.files import hold
 from support import REPOSITORY, TINY, Command
@@ -295,7 +295,7 @@ def test_absent_plugin_is_one_line_that_names_its_extra(tmp_path: Path) -> None:
     code = """
 import os, sys
 sys.modules["hydra_plugins"] = None  # none is installed
-from nst import app
+from nst.cli import app
 for preset in sys.argv[1:]:
     sys.argv = ["nst", "size=32,48", "name=x", "hydra/" + preset, "--multirun"]
     try:

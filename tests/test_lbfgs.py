@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nst.lbfgs import LBFGS
+from nst.optim.lbfgs import LBFGS
 
 
 def rosenbrock(x: Tensor) -> Tensor:

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights
 from nst.objective import Objective
-from nst.vgg import VGG19
-from nst.weights import Weights
-from nst.yardstick import balance
+from nst.objective.yardstick import balance
 
 CONTENT, STYLE = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
 
@@ -92,7 +92,7 @@ def test_term_without_weight_is_not_computed(network: VGG19, pictures) -> None:
     objective = Objective(
         network, content, style, content_layers=CONTENT, style_layers=STYLE, style_weight=0
     )
-    with patch("nst.functional.gram_count", side_effect=AssertionError("not needed")):
+    with patch("nst.objective.functional.gram_count", side_effect=AssertionError("not needed")):
         terms = objective(image)
     assert terms.style.item() == 0
     assert set(terms.layers) == {"content/relu2_2"}

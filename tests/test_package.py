@@ -32,9 +32,9 @@ def test_wheel_holds_the_package_its_configs_and_nothing_else(wheel: Path) -> No
     configs = {f"nst/{path.relative_to(REPOSITORY)}" for path in REPOSITORY.glob("conf/**/*.yaml")}
     assert configs <= names
     assert {"nst/samples/content.jpg", "nst/samples/style.jpg"} <= names
-    assert {"nst/embedded/vgg19.safetensors", "nst/embedded/README.md"} <= names
+    assert {"nst/network/embedded/vgg19.safetensors", "nst/network/embedded/README.md"} <= names
     assert "nst/report/report.html.j2" in names
-    assert "nst/plugins/hydra_plugins/nst_launcher.py" in names
+    assert "nst/cli/plugins/hydra_plugins/nst_launcher.py" in names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"nst"}
 
 

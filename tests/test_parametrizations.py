@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import nst
-from nst import parametrizations
+from nst.optim import parametrizations
 from support import checker_picture, xor_picture
 
 KINDS = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import products
+from nst.objective import products
 
 
 def feature(channels: int, dtype: torch.dtype, layout: torch.memory_format) -> Tensor:

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nst import resume
+from nst.cli import resume
 from nst.errors import InputError
 from support import Command
 
@@ -30,14 +30,14 @@ ARGUMENTS = (
 def start(folder: Path, *arguments: str) -> multiprocessing.process.BaseProcess:
     """The command line in a process of its own, forked from one that has torch imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nst.app"])
+    context.set_forkserver_preload(["nst.cli.app"])
     process = context.Process(target=_main, args=(folder, arguments))
     process.start()
     return process
 
 
 def _main(folder: Path, arguments: tuple[str, ...]) -> None:
-    from nst import app
+    from nst.cli import app
 
     os.chdir(folder)
     sys.argv = ["nst", *arguments]

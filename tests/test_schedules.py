@@ -10,13 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 import nst
-from nst import optimizers, schedules
 from nst.errors import InputError
 from nst.objective import Terms
-from nst.records import Budget
+from nst.optim import optimizers, schedules
+from nst.optim.schedules import Scale, Stage
 from nst.report.scan import read_sweep
-from nst.schedules import Scale, Stage
-from nst.trainer import Trainer
+from nst.run.records import Budget
+from nst.run.trainer import Trainer
 from support import Command, checker_picture, xor_picture
 
 TINY = {

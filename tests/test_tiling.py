@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import nst
-from nst import functional, memory, parametrizations, tiling
 from nst.errors import InputError
-from nst.objective import Objective, Terms
-from nst.vgg import VGG19, tap_names
-from nst.weights import Weights
-from nst.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
+from nst.network.vgg import VGG19, tap_names
+from nst.network.weights import Weights
+from nst.objective import Objective, Terms, cost, functional, tiling
+from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
+from nst.optim import parametrizations
 from support import Command
 
 SHALLOW = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
@@ -214,7 +214,7 @@ def test_nothing_of_a_tile_outlives_it(weights: Weights) -> None:
                 peak = max(peak, now)
         return peak
 
-    outside = memory.BYTES_OUTSIDE_TILES * 32 * 448
+    outside = cost.BYTES_OUTSIDE_TILES * 32 * 448
     assert most(896) - most(448) <= outside
 
 
@@ -342,7 +342,7 @@ def test_run_with_tiles_is_the_run_without(content_path: Path, style_path: Path)
     for a, b in zip(whole.losses, tiled.losses, strict=True):
         assert b.total == pytest.approx(a.total, rel=1e-4)
     assert tiled.yardstick == pytest.approx(whole.yardstick, rel=1e-3)
-    with patch("nst.memory.free", return_value=2**20):
+    with patch("nst.run.memory.free", return_value=2**20):
         assert run().start.tile_size == 64
         assert run(joint=False).start.tile_size is None
     assert run().start.tile_size is None

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import checkpoint, evaluation, optimizers, parametrizations
 from nst.errors import InputError
 from nst.objective import Terms
-from nst.records import Budget, Outcome, Row
-from nst.schedules import Stage
-from nst.trainer import Trainer
+from nst.optim import optimizers, parametrizations
+from nst.optim.schedules import Stage
+from nst.run import checkpoint, evaluation
+from nst.run.records import Budget, Outcome, Row
+from nst.run.trainer import Trainer
 from support import one_size, same_memory
 
 GOAL = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
@@ -150,7 +151,7 @@ def test_sinks_get_every_row_and_the_image_that_each_named_evaluation_measured(m
 
 def test_seconds_count_the_optimisation_and_not_the_sinks(monkeypatch) -> None:
     now = 0.0
-    monkeypatch.setattr("nst.clock.time.perf_counter", lambda: now)
+    monkeypatch.setattr("nst.run.clock.time.perf_counter", lambda: now)
 
     def wait(seconds: float) -> None:
         nonlocal now
@@ -173,7 +174,7 @@ def test_time_of_a_row_counts_where_the_device_works_on_and_time_of_an_image_doe
     monkeypatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("nst.clock.time.perf_counter", lambda: now)
+    monkeypatch.setattr("nst.run.clock.time.perf_counter", lambda: now)
 
     class Slow(Recorder):
         def on_evaluation(self, row: Row) -> None:
@@ -346,7 +347,7 @@ def test_checkpoints_come_after_the_evaluations_or_seconds_asked_for(
     assert saved == [4, 8, 9]
     saved.clear()
     now = 0.0
-    monkeypatch.setattr("nst.clock.time.perf_counter", lambda: now)
+    monkeypatch.setattr("nst.run.clock.time.perf_counter", lambda: now)
 
     def one_second(image: Tensor) -> Terms:
         nonlocal now

@@ -14,9 +14,9 @@ from torch import Tensor
 import eval_weights
 import textures
 import train_embedded
-from nst import weights as sources
-from nst.vgg import VGG19
-from nst.weights import Weights
+from nst.network import weights as sources
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights
 
 TINY = train_embedded.Settings(
     steps=4, batch=4, crop=32, final_crop=48, forms=4, paired=2, palettes=2, realisations=3, side=64

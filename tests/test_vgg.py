@@ -6,8 +6,8 @@ import torchvision
 from torch import nn
 
 from nst.errors import InputError
-from nst.vgg import VGG19, minimum_side, tap_names
-from nst.weights import Weights, _pick, convolutions
+from nst.network.vgg import VGG19, minimum_side, tap_names
+from nst.network.weights import Weights, _pick, convolutions
 
 
 @pytest.fixture(scope="module")

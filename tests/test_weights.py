@@ -12,9 +12,9 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from nst import weights as sources
-from nst.vgg import VGG19
-from nst.weights import Weights, WeightsError
+from nst.network import weights as sources
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights, WeightsError
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nst.files import atomic_write
-from nst.folder import REPORT, Folder
 from nst.report.curves import draw_losses
 from nst.report.findings import Findings, find
 from nst.report.page import render
@@ -19,6 +18,7 @@ from nst.report.runs import Run
 from nst.report.scan import ReportError, read_sweep
 from nst.report.sheet import draw_sheet
 from nst.report.table import Row, rows_of, to_csv
+from nst.run.folder import REPORT, Folder
 
 __all__ = ["Report", "ReportError", "write_report"]
 

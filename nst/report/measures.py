@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nst.report.runs import Floats, Run
-from nst.results import excess
+from nst.run.results import excess
 
 # A final total is evaluated anew after the last step: allow float32 rounding against a row.
 ROUNDING = 1e-6
@@ -110,7 +110,8 @@ def target_total(runs: Iterable[Run]) -> float | None:
 def picture_excess(run: Run) -> float | None:
     """Return how many times the best evaluation's total the saved picture has.
 
-    ``None`` where one of the two is unknown or the picture is as good, see `nst.results.excess`.
+    ``None`` where one of the two is unknown or the picture is as good, see
+    `nst.run.results.excess`.
     """
     if run.picture is None or run.best is None:
         return None

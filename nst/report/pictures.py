@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from nst.images import ImageError, load
+from nst.pictures.images import ImageError, load
 
 Picture = npt.NDArray[np.uint8]
 

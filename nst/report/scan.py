@@ -14,8 +14,8 @@ import numpy as np
 import yaml
 
 from nst.errors import InputError
-from nst.folder import record_of, run_folders
 from nst.report.runs import Curve, Losses, PictureLosses, Run, Sweep
+from nst.run.folder import record_of, run_folders
 
 Number = TypeVar("Number", int, float)
 

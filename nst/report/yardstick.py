@@ -70,7 +70,7 @@ def picture_total(run: Run) -> float | None:
 
 
 def balance(run: Run) -> float | None:
-    """Return the balance of the picture of a finished run, see ``nst.yardstick.balance``."""
+    """Return a finished run's balance, see ``nst.objective.yardstick.balance``."""
     found = run.yardstick.get("balance") if run.ok else None
     return found if found is not None and math.isfinite(found) else None
 

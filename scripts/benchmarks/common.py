@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights, convolutions
 from nst.objective import Objective, Precision
-from nst.vgg import VGG19
-from nst.weights import Weights, convolutions
-from nst.yardstick import GATYS_CONTENT, GATYS_STYLE
+from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
 
 
 def objective(

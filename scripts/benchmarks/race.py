@@ -23,15 +23,15 @@ from torch import Tensor
 
 import nst
 from benchmarks import common
-from nst import images
-from nst.devices import tf32
-from nst.inits import Canvas, Init
+from nst.network.weights import resolve
 from nst.objective import Objective
-from nst.parametrizations import Parametrization, fourier, pixel
-from nst.records import Row
-from nst.results import Result, Start
-from nst.schedules import SINGLE, Scale, Schedule
-from nst.weights import resolve
+from nst.optim.inits import Canvas, Init
+from nst.optim.parametrizations import Parametrization, fourier, pixel
+from nst.optim.schedules import SINGLE, Scale, Schedule
+from nst.pictures import images
+from nst.run.devices import tf32
+from nst.run.records import Row
+from nst.run.results import Result, Start
 from reference_loop import TextbookLoop
 
 INITS: dict[str, Init] = {"content": nst.inits.content, "random": nst.inits.random}
@@ -117,7 +117,7 @@ def measure(
         init: `content` or `random`.
         evaluations: of the textbook loop.
         device: where.
-        source: of the network's weights, see `nst.weights.resolve`.
+        source: of the network's weights, see `nst.network.weights.resolve`.
         precisions: of nst's network.
     """
     weights = resolve(source)

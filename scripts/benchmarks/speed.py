@@ -7,8 +7,8 @@ numbers. Timed are
   gradients of the network's weights at every evaluation, as many first implementations do;
 - `textbook loop`: `TextbookLoop` of the same file, frozen, cut at the deepest tap, with the targets
   computed once;
-- `nst`: one evaluation of `nst.trainer.Trainer` (so its bookkeeping counts against nst), and the
-  same with the network in bfloat16 (`precision=bf16`);
+- `nst`: one evaluation of `nst.run.trainer.Trainer` (so its bookkeeping counts against nst), and
+  the same with the network in bfloat16 (`precision=bf16`);
 - `convolutions`: the 13 convolutions up to conv5_1 on the inputs that nst gives them, in nst's
   memory layout and precision, each forward and backward to its input. No evaluation can do without
   them, so that they are the floor for torch's convolutions;
@@ -20,16 +20,16 @@ The rows `+ L-BFGS` add the latter to the former within each repeat: torch's to 
 to nst.
 
 All work on the same image, content and style (white noise), with max pooling, torch's default
-settings and the calibrated random weights of `nst.weights` (no download; the values do not matter
-for the time). In the first evaluation, which is not timed, the three loops must agree on the losses
-(bfloat16 to 5%). Then they take turns in one process: each repeat times every one of them once,
-over as many evaluations as last about 2 s, so that a slow spell of the machine meets all of them
-alike. One more, untimed, comes before each. nst and the convolutions run in the memory setting that
-nst makes (`nst.devices.memory_kept`), the two loops in that of a program of their own. The table
-shows medians over the repeats, of the seconds and of the ratios taken within each repeat (so they
-need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. `TFLOP/s` counts
-the multiplications and additions of the 13 convolutions, forward and to the input, and nothing
-else. On a GPU the clock is read only after the device has finished.
+settings and the calibrated random weights of `nst.network.weights` (no download; the values do not
+matter for the time). In the first evaluation, which is not timed, the three loops must agree on the
+losses (bfloat16 to 5%). Then they take turns in one process: each repeat times every one of them
+once, over as many evaluations as last about 2 s, so that a slow spell of the machine meets all of
+them alike. One more, untimed, comes before each. nst and the convolutions run in the memory setting
+that nst makes (`nst.run.devices.memory_kept`), the two loops in that of a program of their own. The
+table shows medians over the repeats, of the seconds and of the ratios taken within each repeat (so
+they need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. `TFLOP/s`
+counts the multiplications and additions of the 13 convolutions, forward and to the input, and
+nothing else. On a GPU the clock is read only after the device has finished.
 """
 
 import math
@@ -46,16 +46,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from benchmarks import common
-from nst.devices import memory_kept
-from nst.lbfgs import LBFGS
-from nst.memory import largest_piece
+from nst.network.weights import Weights, convolutions, random_weights
 from nst.objective import Objective
-from nst.optimizers import adam
-from nst.records import Budget
-from nst.schedules import Stage
-from nst.tiling import level
-from nst.trainer import Trainer
-from nst.weights import Weights, convolutions, random_weights
+from nst.objective.cost import largest_piece
+from nst.objective.tiling import level
+from nst.optim.lbfgs import LBFGS
+from nst.optim.optimizers import adam
+from nst.optim.schedules import Stage
+from nst.run.devices import memory_kept
+from nst.run.records import Budget
+from nst.run.trainer import Trainer
 from reference_loop import ReferenceLoop, TextbookLoop
 
 # Does so many evaluations.

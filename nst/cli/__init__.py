@@ -1,0 +1,1 @@
+"""The command line: Hydra, config to objects, the jobs of a sweep."""

@@ -1,0 +1,299 @@
+"""The command line: one run, or the jobs of a sweep, with their exit codes.
+
+0: done; 1: a run failed; 2: bad input or config, one line on stderr; 130: Ctrl-C; 143: SIGTERM;
+129: SIGHUP; 138: SIGUSR1, by which Slurm announces the end of a job's time.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+import nst
+from nst.cli import build, resume, schema
+from nst.cli.arguments import prepared
+from nst.cli.job import BAD_INPUT, EXIT_CODES, FAILED, Job, signals
+from nst.cli.streams import outlive_readers
+from nst.cli.wording import ended_early, missing_plugin, one_line, where_to_look
+from nst.errors import InputError
+from nst.run.folder import REPORT, Folder, check_hydra_files, outcome, run_folders
+
+log = logging.getLogger(__name__)
+
+# Hydra takes launchers from the namespace package `hydra_plugins` alone.
+sys.path.append(str(Path(__file__).resolve().parent / "plugins"))
+
+# Carries the overrides that all jobs of a sweep share into the processes of the jobs.
+_CONSTANTS = "NST_SWEEP_CONSTANTS"
+_SLUG_LENGTH = 120
+# Jobs of a sweep whose configs are checked before it starts.
+_CHECKED = 100
+
+
+def config_dir() -> Path:
+    """The folder of the config groups: inside an installed package, beside it in a checkout."""
+    package = Path(nst.__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def slug(overrides: Sequence[str]) -> str:
+    """Folder name of a sweep's job: its swept overrides, sorted, such as `init-random_size-64`.
+
+    Characters that are awkward in file names become `-`, and of a path the name without suffix is
+    left; whatever loses information on the way gets a short hash, so that two jobs never meet.
+    """
+    constants = set(json.loads(os.environ.get(_CONSTANTS, "[]")))
+    parts = []
+    for override in sorted(set(overrides) - constants):
+        key, _, value = override.lstrip("+~").partition("=")
+        part = f"{_clean(key)}-{_clean(Path(value).stem if '/' in value else value)}"
+        if part != f"{key}-{value}":
+            part += f"-{_digest(override)}"
+        parts.append(part)
+    name = "_".join(parts) or "run"
+    if len(name) > _SLUG_LENGTH:
+        name = f"{name[:_SLUG_LENGTH]}-{_digest(name)}"
+    return name
+
+
+def _clean(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _sample(name: str) -> str:
+    return str(Path(nst.__file__).resolve().parent / "samples" / name)
+
+
+def _by_optimizer(values: DictConfig, *, _root_: DictConfig) -> Any:
+    """The value for the chosen optimizer, named by the last part of its `_target_`."""
+    name = str(_root_.optimizer._target_).rpartition(".")[2]
+    if name not in values:
+        raise ValueError(f"has values for {', '.join(map(str, values))}, not for {name}")
+    return values[name]
+
+
+class BelowError(logging.Filter):
+    """Keeps errors off stdout: they have a handler of their own on stderr."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything below ERROR through."""
+        return record.levelno < logging.ERROR
+
+
+class SweepCallback(Callback):
+    """Notes, before a sweep starts, where it goes and which overrides are not swept."""
+
+    folder: Path | None = None
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra before a single run."""
+        with _refusing():
+            _check_job_folder(Path(config.hydra.run.dir), config)
+            build.check(config)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra in the parent process."""
+        folder = SweepCallback.folder = Path(config.hydra.sweep.dir)
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(loader).parse_overrides(list(config.hydra.overrides.task))
+        last = {override.get_key_element(): override for override in parsed}  # as Hydra does
+        constants = [
+            f"{key}={override.get_value_element_as_str()}"
+            for key, override in last.items()
+            if not override.is_sweep_override()
+        ]
+        os.environ[_CONSTANTS] = json.dumps(constants)
+        with _refusing():
+            check_hydra_files(folder, ["multirun.yaml"])
+            if folder.is_dir():
+                own = Folder(folder)
+                for name in REPORT:
+                    own.check(folder / name)
+            check_jobs(config, parsed)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """End the program with one line, since of a callback's exceptions Hydra makes warnings."""
+    try:
+        yield
+    except InputError as error:
+        print(f"nst: {error}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
+    except OmegaConfBaseException:
+        pass  # the job's own to report
+
+
+def _check_job_folder(folder: Path, config: DictConfig) -> None:
+    record = config.hydra.output_subdir
+    names = [f"{config.hydra.job.name}.log"]
+    if record is not None:
+        names = [f"{record}/{name}.yaml" for name in ("hydra", "config", "overrides")] + names
+    check_hydra_files(folder, names)
+
+
+def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
+    """Check the configs of a sweep's jobs, as far as they are known before it starts.
+
+    Raises:
+        InputError: see `nst.cli.build.check`; or several jobs would share a folder, or one have
+            that of another program.
+    """
+    sweeper = config.hydra.sweeper
+    if sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+        return  # a search, which proposes its values later
+    loader = GlobalHydra.instance().config_loader()
+    params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    try:
+        swept = OverridesParser.create(loader).parse_overrides(params)
+        (jobs,) = BasicSweeper.split_arguments([*swept, *overrides], None)
+        # The grid of a thousand jobs has few mistakes that its first hundred do not show.
+        composed = [loader.load_sweep_config(config, job) for job in jobs[:_CHECKED]]
+    except (HydraException, OmegaConfBaseException):
+        return  # as Hydra says in a moment
+    asked: dict[Path, list[str]] = {}
+    for number, job in enumerate(composed):
+        with open_dict(job):
+            job.hydra.job.num, job.hydra.job.id = number, str(number)
+        with suppress(OmegaConfBaseException):  # of which the job itself says more
+            folder = Path(job.hydra.sweep.dir, job.hydra.sweep.subdir)
+            if asked.setdefault(folder, jobs[number]) != jobs[number]:
+                raise InputError(
+                    f"hydra.sweep.subdir={job.hydra.sweep.subdir}: jobs of the sweep would share "
+                    f"this folder; '${{hydra.job.num}}' in it tells them apart"
+                )
+            _check_job_folder(folder, job)
+            build.check(job)
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
+def _task(config: DictConfig) -> float:
+    """One run; returns its metric for a search to minimise, infinity where it failed."""
+    with signals() as stop_requested:
+        return Job.current(config).run(stop_requested)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard's writing thread hands its disk errors on to the run, which reports them."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
+
+
+def _finish_sweep(folder: Path) -> int:
+    """Write the report of a sweep's folder, print its outcome, return the exit code."""
+    # Matplotlib takes a second that a single run need not wait for.
+    from nst.report import write_report
+    from nst.report.__main__ import outcome_table
+
+    made = write_report(folder)
+    print(outcome_table(made))
+    print(f"Report: {folder / 'report.html'}")
+    print(where_to_look(folder))
+    unmade = [run for run in made.runs if run.status == "ok" and outcome(run.folder)]
+    for run in unmade:
+        print(f"{run.name}: failed; what is there is an earlier run's")
+    return 0 if all(run.status == "ok" for run in made.runs) and not unmade else FAILED
+
+
+def register() -> None:
+    """Make the schemas and the resolvers of `conf/` known to Hydra."""
+    schema.register()
+    OmegaConf.register_new_resolver("nst.slug", slug, replace=True)
+    OmegaConf.register_new_resolver("nst.sample", _sample, replace=True)
+    OmegaConf.register_new_resolver("nst.by_optimizer", _by_optimizer, replace=True)
+
+
+# On import rather than in main(): a process of a launcher imports this module to find the task, and
+# then evaluates the name of the job's folder.
+register()
+
+
+def _prefer_presets() -> None:
+    """Let the presets in `conf/hydra/` have the names of the plugins' own configs.
+
+    Hydra takes a file over a plugin's config of the same name, but then merges the two with a
+    deprecation warning, or refuses to. So a plugin's config moves to the group `plugin` below its
+    own, from where the preset inherits it.
+    """
+    Plugins.instance()  # loads the plugins, which thereby store their configs
+    store = ConfigStore.instance()
+    for preset in (config_dir() / "hydra").glob("*/*.yaml"):
+        group = preset.parent.name
+        found = store.repo["hydra"].get(group, {}).pop(preset.name, None)
+        if found:
+            store.store(preset.stem, found.node, f"hydra/{group}/plugin", provider=found.provider)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Otherwise Hydra prints several lines of its own and exits with 1 whatever the cause.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    outlive_readers()
+    _prefer_presets()
+    threading.excepthook = _thread_failed
+    for name in ("matplotlib", "PIL"):  # whose thousand lines hydra.verbose=true does not mean
+        logging.getLogger(name).setLevel(logging.INFO)
+    code: int | str | None = 0
+    if "--version" in sys.argv:
+        print(f"nst {nst.__version__} (Hydra {hydra.__version__})")
+        sys.exit(code)
+    try:
+        sys.argv[1:] = prepared(resume.expand(sys.argv[1:]))
+        _task()
+    except SystemExit as stop:
+        code = stop.code
+    except KeyboardInterrupt:
+        code = EXIT_CODES["SIGINT"]
+    except InputError as error:
+        print(f"nst: {error}", file=sys.stderr)
+        code = BAD_INPUT
+    except (HydraException, OmegaConfBaseException) as error:
+        if show_traceback:
+            raise
+        print(f"nst: {one_line(error)}", file=sys.stderr)
+        code = BAD_INPUT
+    except OSError as error:  # of Hydra, which makes the folder before the run begins
+        print(f"nst: {error}", file=sys.stderr)
+        code = FAILED
+    except Exception as error:
+        if show_traceback:
+            raise
+        absent = missing_plugin(error)
+        begun = SweepCallback.folder is not None
+        said = absent or (ended_early(error) if begun else one_line(error))
+        print(f"nst: {said}", file=sys.stderr)
+        code = FAILED if begun and not absent else BAD_INPUT
+    folder = SweepCallback.folder
+    if folder is not None and code != BAD_INPUT and any(run_folders(folder)):
+        try:
+            made = _finish_sweep(folder)
+        except (InputError, OSError) as error:
+            print(f"nst: {error}", file=sys.stderr)
+            made = FAILED
+        code = code or made  # what ended the sweep early tells more
+    sys.exit(code)

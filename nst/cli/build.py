@@ -1,0 +1,462 @@
+"""Config to objects: one validated config, one run, one folder of results."""
+
+import hashlib
+import inspect
+import json
+import logging
+import math
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, is_dataclass
+from enum import Enum
+from functools import lru_cache, partial
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+import nst
+from nst import api
+from nst.cli import schema
+from nst.cli.schema import groups
+from nst.errors import InputError
+from nst.files import atomic_write, hold
+from nst.network import weights
+from nst.network.vgg import Pooling
+from nst.optim.schedules import Scale
+from nst.pictures import images
+from nst.run import checkpoint, tracking
+from nst.run.checkpoint import CheckpointError
+from nst.run.folder import Folder
+from nst.run.guard import Guard
+from nst.run.records import Budget
+from nst.run.rendezvous import Member
+from nst.run.results import Result, Start
+
+log = logging.getLogger(__name__)
+
+_POOLINGS: dict[groups.Pooling, Pooling | None] = {
+    groups.Pooling.auto: None,
+    groups.Pooling.max: "max",
+    groups.Pooling.avg: "avg",
+}
+# Groups whose options are columns of TensorBoard's table.
+_HPARAM_GROUPS = "optimizer init parametrization gamut loss model schedule budget guard".split()
+# A run's files besides its picture and TensorBoard's, and its images' names.
+_FILES = (
+    *("result.json", "losses.jsonl"),
+    *(checkpoint.NAME, checkpoint.previous(Path(checkpoint.NAME)).name),
+)
+_IMAGE = re.compile(r"content|style|\d{6,}")
+# Groups that are open to classes of the user's, and keys whose values may be names of files.
+_PLUGGABLE = "optimizer init parametrization gamut".split()
+_NAME_FILES = ["content", "style", "model", *_PLUGGABLE]
+# Keys that name or repeat a run but change nothing in it.
+_OUTSIDE = ("name", "force", "metric", "resume", "checkpoint")
+
+
+def run(
+    config: DictConfig,
+    folder: Path,
+    choices: Mapping[str, str],
+    stop_requested: Callable[[], str | None],
+    together: Member | None = None,
+    asked: Mapping[str, str] = MappingProxyType({}),
+    overrides: Sequence[str] = (),
+) -> Result:
+    """Execute one run and leave its files in `folder`.
+
+    Args:
+        config: the composed config.
+        folder: the run's folder. An unfinished run of the same config in it is gone on with; what
+            another left moves to a sub-folder `previous` when this one begins.
+        choices: the chosen option of each config group.
+        stop_requested: see `nst.run.trainer.Trainer`.
+        together: see `nst.api.stylize`.
+        asked: see `nst.run.folder.Folder.remember`.
+        overrides: of the command line, `key=value`.
+
+    Raises:
+        nst.errors.InputError: an option, a picture or the weights cannot be used, or the folder
+            holds files of the same names that are not nst's.
+        OSError: the folder cannot be written.
+    """
+    options = schema.validate(config)
+    stylize = partial(_prepared(options, folder, stop_requested), together=together)
+    sha256 = config_sha256(config)  # of the files as they are now, not when the run is done
+    # A launcher's jobs may outlive a sweep that was killed, and the same sweep be started anew.
+    with hold(folder):
+        own = Folder(folder)
+        own.remove_leftovers()
+        target = picture(folder, config)
+        files = [target, *(folder / name for name in _FILES)]
+        images_there = (folder / "images").glob("*.png")
+        for path in (*files, *(p for p in images_there if _IMAGE.fullmatch(p.stem))):
+            own.check(path)
+        with ExitStack() as stack:
+            sinks: list[tracking.Tracker] = [
+                tracking.JsonLines(folder / "losses.jsonl"),
+                tracking.ImageFolder(folder / "images", own.claim),
+                tracking.TensorBoard(
+                    folder, resolved_yaml(config), _hparams(config, choices, overrides), own.note
+                ),
+                tracking.Progress(bar=together is None),
+            ]
+            for sink in sinks:
+                stack.callback(sink.close)
+            goes_on = partial(stylize, sinks=[_Claims(own, files), *sinks])
+            begins = partial(stylize, sinks=[_Claims(own, files, asked), *sinks])
+            if options.resume:
+                result = _go_on(folder, goes_on)
+            else:
+                result = _go_on_or_begin(folder, goes_on, begins, again=options.force)
+        about = {"Software": f"nst {nst.__version__}", "nst settings": settings_json(config)}
+        images.save(result.picture, target, about)
+        for kind in groups.Format:  # of before a resumption, in another format
+            other = folder / f"result.{kind.value}"
+            if other != target and own.owns(other):
+                other.unlink(missing_ok=True)
+                own.forget(other)
+        write_result(folder, sha256, _summary(result, options.seed, target.name))
+    return result
+
+
+class _Claims(tracking.Tracker):
+    """Claims a run's files when it begins or goes on, and no earlier.
+
+    Args:
+        folder: the run's.
+        files: those with names that are known beforehand.
+        asked: of a run that begins, which sets aside what another left; None of one that goes on.
+    """
+
+    def __init__(
+        self, folder: Folder, files: Sequence[Path], asked: Mapping[str, str] | None = None
+    ) -> None:
+        self._folder = folder
+        self._files = files
+        self._asked = asked
+
+    def on_start(self, start: Start) -> None:
+        """Set aside, remember, claim."""
+        if self._asked is not None:
+            self._folder.set_aside()
+            self._folder.remember(self._asked)
+        for path in self._files:
+            self._folder.claim(path)
+
+
+def _go_on(folder: Path, goes_on: Callable[..., Result]) -> Result:
+    if record(folder).get("status") == "ok":
+        raise CheckpointError(checkpoint.FINISHED.format(f"resume={folder}"))
+    return goes_on(resume=folder / checkpoint.NAME)
+
+
+def _go_on_or_begin(
+    folder: Path, goes_on: Callable[..., Result], begins: Callable[[], Result], *, again: bool
+) -> Result:
+    """Go on with the unfinished run of this config that the folder holds, or begin."""
+    path = folder / checkpoint.NAME
+    finished = record(folder).get("status") == "ok"
+    if checkpoint.exists(path) and not finished and not again:
+        try:
+            return goes_on(resume=path)
+        except CheckpointError as error:
+            log.info("Begins anew: %s", error)
+    return begins()
+
+
+def _prepared(
+    options: schema.RunConf, folder: Path, stop_requested: Callable[[], str | None]
+) -> Callable[..., Result]:
+    """`stylize` with all that the options say; what cannot be used is found before it is called."""
+    evaluations, seconds = options.checkpoint.interval()
+    return partial(
+        api.stylize,
+        options.content,
+        options.style,
+        size=options.size,
+        resize=options.resize.value,
+        alpha=options.alpha.value,
+        max_megapixels=options.max_megapixels,
+        optimizer=_instantiate("optimizer", options.optimizer),
+        init=_instantiate("init", options.init),
+        parametrization=_instantiate("parametrization", options.parametrization),
+        gamut=_instantiate("gamut", options.gamut),
+        content_layers=options.layers.content,
+        style_layers=options.layers.style,
+        strength=getattr(options.loss, "strength", None),  # of loss=balanced alone
+        content_weight=options.loss.content_weight,
+        style_weight=options.loss.style_weight,
+        tv_weight=options.loss.tv_weight,
+        gram=options.loss.gram.value,
+        joint=options.loss.joint,
+        precision=options.precision.network.value,
+        weights=options.model.weights,
+        weights_seed=options.model.seed,
+        pooling=_POOLINGS[options.model.pooling],
+        schedule=list(map(Scale, options.schedule.scales, options.schedule.evaluations)),
+        budget=Budget(**asdict(options.budget)),
+        guard=Guard(**_plain(options.guard)),
+        seed=options.seed,
+        device=options.device,
+        deterministic=options.deterministic,
+        memory=options.memory.value,
+        tile_size=options.tile_size,
+        image_every=options.output.image_every,
+        saved_as=f".{options.output.format.value}",
+        checkpoint=folder / checkpoint.NAME,
+        checkpoint_every=evaluations,
+        checkpoint_seconds=seconds,
+        stop_requested=stop_requested,
+    )
+
+
+def picture(folder: Path, config: DictConfig) -> Path:
+    """Where a run's result is."""
+    return folder / f"result.{config.output.format.value}"
+
+
+def write_result(folder: Path, sha256: str, entries: Mapping[str, Any]) -> None:
+    """Write `result.json`: what `entries` say, the config's SHA-256 and the versions."""
+    whole = {**entries, "config_sha256": sha256, "versions": _versions()}
+    text = json.dumps(whole, indent=2, allow_nan=False)
+    atomic_write(folder / "result.json", text.encode() + b"\n")
+
+
+def write_failure(folder: Path, config: DictConfig, reason: str, asked: Mapping[str, str]) -> None:
+    """Write the `result.json` of a run that has no result, where no earlier one's stands.
+
+    A full disk, or a file of the user's in its place, leaves it out.
+    """
+    if "picture" in record(folder):
+        return
+    nothing = {"final": None, "best": None, "steps": 0, "evaluations": 0, "seconds": 0.0}
+    with suppress(OSError, InputError):
+        own = Folder(folder)
+        own.claim(folder / "result.json")
+        if not (folder / "losses.jsonl").exists():  # else the settings of the run that began stand
+            own.remember(asked)
+        failed = {"status": "failed", "stop_reason": "error", "error": reason, **nothing}
+        write_result(folder, config_sha256(config), failed)
+
+
+def is_done(folder: Path, config: DictConfig) -> bool:
+    """Whether the folder holds the finished run of this very config."""
+    left = record(folder)
+    if (left.get("status"), left.get("config_sha256")) != ("ok", config_sha256(config)):
+        return False
+    # ImageNet's weights may have come within reach since.
+    auto = config.model.weights == "auto" and left["weights"]["source"] != "imagenet"
+    return not auto or weights.resolve("auto").source == left["weights"]["source"]
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What `result.json` says; empty where there is none."""
+    try:
+        values = json.loads((folder / "result.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def resolved_yaml(config: DictConfig) -> str:
+    """The config as YAML with all interpolations resolved."""
+    return OmegaConf.to_yaml(config, resolve=True)
+
+
+def settings_json(config: DictConfig) -> str:
+    """The resolved config without the keys that change nothing in the run."""
+    try:
+        values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException:  # a failed run's, whose reason this is
+        values = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
+    kept = {key: value for key, value in values.items() if key not in _OUTSIDE}
+    return json.dumps(kept, sort_keys=True)
+
+
+def config_sha256(config: DictConfig) -> str:
+    """SHA-256 of `settings_json`, with the contents of files in place of their names.
+
+    Files are the two pictures, weights of the user's own, and whatever file an option of the
+    optimizer, the init, the parametrization or the gamut names.
+    """
+    settings = json.loads(settings_json(config))
+    settings |= {key: _contents(settings[key]) for key in _NAME_FILES}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _contents(value: Any) -> Any:
+    """A value with the SHA-256 of files in place of their names."""
+    if isinstance(value, dict):
+        return {k: v if str(k).startswith("_") else _contents(v) for k, v in value.items()}
+    if not isinstance(value, str):
+        return value
+    path = Path(value)
+    try:
+        about = path.stat()
+        return _file_sha256(path, about.st_mtime_ns, about.st_size) if path.is_file() else value
+    except (OSError, ValueError):
+        return value
+
+
+@lru_cache(maxsize=64)
+def _file_sha256(path: Path, _modified: int, _size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(config: DictConfig) -> None:
+    """Check what can be checked of a config, Hydra's own in it, before a run or a sweep starts.
+
+    Raises:
+        InputError: a value out of its range, a key that nothing reads, an optimizer, init,
+            parametrization or gamut that cannot be made, or jobs that want a working directory of
+            their own.
+    """
+    schema.check_known(config)
+    if config.hydra.job.chdir:
+        raise InputError("hydra.job.chdir: paths are meant from where the command is typed")
+    own = config.copy()
+    with open_dict(own):
+        del own["hydra"]
+    options = schema.validate(own)
+    for group in _PLUGGABLE:
+        _instantiate(group, getattr(options, group))
+
+
+def _instantiate(group: str, options: Any) -> Any:
+    """The factory that a pluggable group's `_target_` names, its options bound to it.
+
+    Raises:
+        InputError: no such target, or options that it does not take.
+    """
+    try:
+        factory = instantiate(_plain(options))
+    except (InstantiationException, TypeError, ValueError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise InputError(f"{group}: cannot be made from its config ({reason})") from error
+    if not callable(factory):
+        raise InputError(f"{group}: its config needs _target_ and _partial_: true")
+    try:
+        if group == "optimizer":  # which the values of the options may matter to, besides the names
+            factory([torch.nn.Parameter(torch.zeros(1, 3, 2, 2))])
+        else:
+            _check_call(factory)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"{group}: {_plain(options).get('_target_')} does not take its options ({reason})"
+        ) from error
+    return factory
+
+
+def _check_call(factory: Callable[..., Any]) -> None:
+    """Check that a factory can be called with one thing more than what is bound to it."""
+    called = factory.func if isinstance(factory, partial) else factory
+    try:
+        signature = inspect.signature(called)
+    except ValueError:
+        return  # of a built-in that does not tell
+    if isinstance(factory, partial):
+        signature.bind(*factory.args, None, **factory.keywords)
+    else:
+        signature.bind(None)
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    """A group's options, typed or not, as a plain dictionary with enums by value."""
+    typed = is_dataclass(options) and not isinstance(options, type)
+    values = asdict(options) if typed else dict(options)
+    return {k: v.value if isinstance(v, Enum) else v for k, v in values.items()}
+
+
+def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
+    last = result.losses[-1] if result.losses else None
+    resumed = result.start.rows
+    return {
+        "status": result.status,
+        "stop_reason": result.stop_reason,
+        "error": result.error,
+        "final": asdict(last) if last else None,
+        "best": asdict(result.best) if result.best else None,
+        "picture": {"file": picture, **_finite(asdict(result.picture_losses))},
+        "yardstick": result.yardstick and _finite(result.yardstick),
+        "scales": _finite({str(side): found for side, found in result.scales.items() if found}),
+        "recoveries": [asdict(one) for one in result.recoveries],
+        "resumed_after": resumed[-1].evaluation if resumed else None,
+        "steps": result.steps,
+        "evaluations": last.evaluation if last else 0,
+        "cost": last.cost if last else 0.0,
+        "seconds": result.seconds,
+        "evaluations_per_second": last.cost / result.seconds if last and result.seconds else None,
+        "seed": seed,
+        "size": list(result.start.size),
+        "device": result.start.device,
+        "threads": torch.get_num_threads(),
+        "memory": {
+            "mode": "full" if result.start.tile_size is None else "tiled",
+            "tile_size": result.start.tile_size,
+        },
+        "weights": {
+            "source": result.start.weights,
+            "sha256": result.start.weights_sha256,
+            "detail": result.start.weights_detail,
+            "pooling": result.start.pooling,
+        },
+    }
+
+
+def _finite(value: Any) -> Any:
+    """A number, or a mapping of them, with None in place of what JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return value if math.isfinite(value) else None
+
+
+def _hparams(
+    config: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]
+) -> Callable[[Start], dict[str, Any]]:
+    """What tells runs apart in TensorBoard's table: choices, single options, all that was swept."""
+    table: dict[str, Any] = {group: option for group, option in choices.items() if group in config}
+    values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
+    for key, value in values.items():
+        if key in _HPARAM_GROUPS:
+            given = {n: v for n, v in value.items() if n[0] != "_" and v is not None}
+            table |= {f"{key}.{name}": _scalar(item) for name, item in given.items()}
+        elif key in ("content", "style"):
+            table[key] = Path(value).stem
+        elif key in ("resize", "seed"):
+            table[key] = _scalar(value)
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        found: Any = values
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is not None and not isinstance(found, dict) and key not in _OUTSIDE:
+            table.setdefault(key, _scalar(found))
+    # The longest side, also where the config leaves it to the device.
+    return lambda start: {**table, "size": max(start.size)}
+
+
+def _scalar(value: Any) -> str | int | float | bool:
+    return value if isinstance(value, str | int | float | bool) else json.dumps(value)
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    packages = ("torch", "torchvision", "hydra-core", "pillow", "numpy")
+    found = {package: metadata.version(package) for package in packages}
+    return {"nst": nst.__version__, "python": platform.python_version(), **found}

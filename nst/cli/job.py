@@ -1,0 +1,252 @@
+"""One job of the command line: a run with its messages, its record and its exit code."""
+
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nst.cli import build
+from nst.cli.schema import groups
+from nst.cli.wording import one_line, where_to_look
+from nst.errors import InputError
+from nst.files import FolderHeld
+from nst.objective.balanced import goal
+from nst.run.folder import note_outcome
+from nst.run.memory import OutOfMemory
+from nst.run.rendezvous import Member
+from nst.run.results import excess
+
+log = logging.getLogger(__name__)
+
+FAILED, BAD_INPUT = 1, 2
+EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}
+_ENDINGS = {
+    "converged": "Converged",
+    "target_loss": "Target loss reached",
+    "SIGINT": "Interrupted",
+    "SIGTERM": "Terminated",
+    "SIGHUP": "Hung up",
+    "SIGUSR1": "Time is up",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that the command line has asked for.
+
+    Attributes:
+        config: the composed config.
+        folder: the run's.
+        choices: the chosen option of each config group.
+        overrides: of the command line, the job's own of a sweep.
+        asked: what Hydra keeps in `.hydra`, see `nst.run.folder`.
+        alone: whether it is all that was asked for, rather than a part of a sweep.
+    """
+
+    config: DictConfig
+    folder: Path
+    choices: Mapping[str, str]
+    overrides: Sequence[str]
+    asked: Mapping[str, str]
+    alone: bool
+
+    @classmethod
+    def current(cls, config: DictConfig) -> "Job":
+        """The job that Hydra is running."""
+        context = HydraConfig.get()
+        chosen = context.runtime.choices.items()
+        return cls(
+            config,
+            Path(context.runtime.output_dir),
+            {k: v for k, v in chosen if v and not k.startswith("hydra")},
+            list(context.overrides.task),
+            {
+                "config.yaml": OmegaConf.to_yaml(config),
+                "overrides.yaml": OmegaConf.to_yaml(context.overrides.task),
+                "hydra.yaml": OmegaConf.to_yaml({"hydra": context}),
+            },
+            context.mode == RunMode.RUN,
+        )
+
+    def run(
+        self, stop_requested: Callable[[], str | None], together: Member | None = None
+    ) -> float:
+        """Run it, and say in the log and in the folder how it ended.
+
+        Args:
+            stop_requested: see `nst.run.trainer.Trainer`.
+            together: see `nst.api.stylize`.
+
+        Returns:
+            The metric for a search to minimise, infinity where the run failed.
+
+        Raises:
+            SystemExit: the run was interrupted; or it failed and was all that was asked for.
+        """
+        config, folder = self.config, self.folder
+        continues = not self.alone or config.resume is not None
+        if continues and not config.force and build.is_done(folder, config):
+            log.info("%s: already done, left as it is (force=true runs it again)", folder)
+            return self._metric()
+        try:
+            result = build.run(
+                *(config, folder, self.choices, stop_requested, together),
+                asked=self.asked,
+                overrides=self.overrides,
+            )
+        except FolderHeld as error:
+            _say(str(error))  # the record there is the other process's to write
+            return self._no_metric(BAD_INPUT)
+        except (InputError, OmegaConfBaseException) as error:
+            return self._failed(one_line(error), BAD_INPUT)
+        except (OSError, OutOfMemory) as error:
+            return self._failed(str(error), FAILED)
+        except Exception as error:
+            log.exception("nst: unexpected error")
+            return self._failed(f"{type(error).__name__}: {error}", FAILED)
+        if result.status == "failed":
+            _say(str(result.error))
+            return self._no_metric(FAILED)
+        losses = result.picture_losses
+        log.info(
+            "%s after %d evaluations and %.1f s; the picture: total %.4g, content %.4g, style %.4g",
+            _ENDINGS.get(result.stop_reason, "Budget used up"),
+            result.losses[-1].evaluation,
+            result.seconds,
+            losses.total,
+            losses.content,
+            losses.style,
+        )
+        if result.yardstick:
+            log.info(
+                "Left of the distance to the content: %.3g %%, to the style: %.3g %%%s",
+                100 * result.yardstick["content_share"],
+                100 * result.yardstick["style_share"],
+                _aim(config),
+            )
+        best = result.best  # of a smaller size where the run ended in one
+        if best and best.scale == 1 and (factor := excess(losses.total, best.total)):
+            log.warning(
+                "The picture's total is %.3g times that of the image that was optimised: "
+                "saved as %s, with %.2f %% of its pixels clipped",
+                factor,
+                config.output.format.value,
+                100 * losses.clipped,
+            )
+        log.info("Picture: %s", os.path.relpath(build.picture(folder, config)))
+        if result.status == "interrupted":
+            again = shlex.quote(f"resume={os.path.relpath(folder)}")
+            log.info("python -m nst %s goes on with it", again)
+            self._note(EXIT_CODES[result.stop_reason])
+            sys.exit(EXIT_CODES[result.stop_reason])
+        if self.alone:
+            log.info(where_to_look(folder))
+        return self._metric()
+
+    def _failed(self, reason: str, code: int) -> float:
+        _say(reason)
+        if self.config.resume is None:  # else the record of the interrupted run stands
+            build.write_failure(self.folder, self.config, reason, self.asked)
+        return self._no_metric(code)
+
+    def _note(self, code: int) -> None:
+        """For the program that waits for the jobs of a sweep, perhaps on another machine."""
+        if self.alone:
+            return
+        with suppress(OSError):
+            note_outcome(self.folder, code)
+
+    def _no_metric(self, code: int) -> float:
+        """A single run ends the program; in a sweep the other jobs go on."""
+        self._note(code)
+        if self.alone:
+            sys.exit(code)
+        return float("inf")
+
+    def _metric(self) -> float:
+        self._note(0)
+        record = build.record(self.folder)
+        if self.config.metric == groups.Metric.total:
+            found = record["picture"]["total"]
+        else:  # of which too small a picture has none
+            found = (record["yardstick"] or {}).get("balance")
+        return float("inf") if found is None else float(found)
+
+
+def _say(reason: str) -> None:
+    """Log an error, or print it where the config has silenced the log."""
+    if log.disabled:
+        print(f"nst: {reason}", file=sys.stderr)
+    else:
+        log.error("nst: %s", reason)
+
+
+def _aim(config: DictConfig) -> str:
+    """What a strength is to leave of the distance to the style."""
+    strength = config.loss.get("strength")
+    return (
+        "" if strength is None else f" (strength {strength:g} aims at {100 * goal(strength):.2g} %)"
+    )
+
+
+@contextmanager
+def signals() -> Iterator[Callable[[], str | None]]:
+    """Note signals instead of dying; a second one is not held back.
+
+    Where SIGUSR1 ends the `with` block, Slurm is asked to run its job again.
+
+    Yields:
+        What returns the name of the first signal, None before there is one.
+    """
+    received: list[str] = []
+    previous: dict[int, Any] = {}
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+    try:
+        for name in EXIT_CODES:
+            number = getattr(signal, name, None)
+            if number is None or signal.getsignal(number) == signal.SIG_IGN:
+                continue  # SIGUSR1 on Windows; SIGHUP under nohup
+            previous[number] = signal.signal(number, note)
+    except ValueError:
+        pass  # not the main thread, where a launcher may run jobs: its signals are its own
+    try:
+        yield lambda: next(iter(received), None)
+    except SystemExit as stop:
+        if stop.code == EXIT_CODES["SIGUSR1"]:
+            _requeue()
+        raise
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def _requeue() -> None:
+    """Ask Slurm to run the job again; the same command then goes on from the checkpoint."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job:
+        return
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        # Slurm's own command, with the number of the job that this process belongs to.
+        subprocess.run(["scontrol", "requeue", job], check=True)  # noqa: S603, S607
+    except (OSError, subprocess.CalledProcessError) as error:
+        log.error("nst: scontrol requeue %s: %s", job, error)

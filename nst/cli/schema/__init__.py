@@ -1,0 +1,140 @@
+"""Every option's type and range.
+
+The YAML files in `conf/` hold the values; these classes hold the types. Hydra checks a composed
+config against them before anything runs (before the first job of a sweep), and `validate` turns it
+into these very objects and checks the ranges.
+"""
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from nst.cli.schema.groups import (
+    AdamConf,
+    Alpha,
+    BalancedLossConf,
+    BudgetConf,
+    CheckpointConf,
+    ContentInitConf,
+    FourierConf,
+    FreeGamutConf,
+    GuardConf,
+    ImageInitConf,
+    LayersConf,
+    LbfgsConf,
+    LossConf,
+    Memory,
+    Metric,
+    ModelConf,
+    OutputConf,
+    PixelConf,
+    PrecisionConf,
+    RandomInitConf,
+    Resize,
+    ScheduleConf,
+    SrgbGamutConf,
+    StyleInitConf,
+)
+from nst.cli.schema.ranges import at_least
+from nst.errors import InputError
+
+
+@dataclass
+class RunConf:
+    """The whole config of one run; optimizer and init are open to classes of the user's."""
+
+    content: str = MISSING
+    style: str = MISSING
+    size: int | None = MISSING
+    resize: Resize = MISSING
+    alpha: Alpha = MISSING
+    max_megapixels: float | None = MISSING
+    seed: int = MISSING
+    device: str = MISSING
+    deterministic: bool = MISSING
+    memory: Memory = MISSING
+    tile_size: int | None = MISSING
+    resume: str | None = MISSING
+    name: str = MISSING
+    force: bool = MISSING
+    metric: Metric = MISSING
+    optimizer: Any = MISSING
+    init: Any = MISSING
+    parametrization: Any = MISSING
+    gamut: Any = MISSING
+    precision: PrecisionConf = MISSING
+    layers: LayersConf = MISSING
+    loss: LossConf = MISSING
+    model: ModelConf = MISSING
+    schedule: ScheduleConf = MISSING
+    budget: BudgetConf = MISSING
+    guard: GuardConf = MISSING
+    output: OutputConf = MISSING
+    checkpoint: CheckpointConf = MISSING
+
+    def __post_init__(self) -> None:
+        at_least("size", self.size, 1)
+        at_least("tile_size", self.tile_size, 64)
+        at_least("seed", self.seed, 0)
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, for the defaults lists in `conf/` to refer to."""
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=RunConf)
+    store.store(group="schema/optimizer", name="adam", node=AdamConf)
+    store.store(group="schema/optimizer", name="lbfgs", node=LbfgsConf)
+    store.store(group="schema/init", name="random", node=RandomInitConf)
+    store.store(group="schema/init", name="content", node=ContentInitConf)
+    store.store(group="schema/init", name="style", node=StyleInitConf)
+    store.store(group="schema/init", name="image", node=ImageInitConf)
+    store.store(group="schema/parametrization", name="pixel", node=PixelConf)
+    store.store(group="schema/parametrization", name="fourier", node=FourierConf)
+    store.store(group="schema/loss", name="balanced", node=BalancedLossConf)
+    store.store(group="schema/gamut", name="srgb", node=SrgbGamutConf)
+    store.store(group="schema/gamut", name="free", node=FreeGamutConf)
+
+
+# Hydra's own node in the config, and one of its groups that its types leave out.
+_UNTYPED = ("hydra", "hydra.env")
+
+
+def check_known(config: DictConfig, within: str = "") -> None:
+    """Check that no key was added (`+key=...`) which a typed node does not have.
+
+    Args:
+        config: with nodes of the types above, or of Hydra's.
+        within: the config's own key.
+
+    Raises:
+        nst.errors.InputError: nothing reads a key; the message names it.
+    """
+    kind: Any = OmegaConf.get_type(config)
+    typed = is_dataclass(kind)
+    known = [field.name for field in fields(kind)] if typed else []
+    for name in map(str, config):
+        key = f"{within}.{name}" if within else name
+        if typed and name not in known and key not in _UNTYPED:
+            names = ", ".join(one for one in known if one[0] != "_") or "none"
+            raise InputError(f"{key}: nothing reads this key; those beside it are: {names}")
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and not (node._is_none() or node._is_missing()):
+            check_known(node, key)
+
+
+def validate(config: DictConfig) -> RunConf:
+    """The composed config as typed objects, its ranges checked.
+
+    Raises:
+        nst.errors.InputError: a value missing or out of its range, a key that nothing reads; the
+            message names the key.
+        omegaconf.errors.OmegaConfBaseException: a value of the wrong type.
+    """
+    check_known(config)
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise InputError(f"{', '.join(missing)} must be given")
+    run = OmegaConf.to_object(config)
+    assert isinstance(run, RunConf)  # noqa: S101 - the primary config begins with run_schema
+    return run

@@ -1,0 +1,336 @@
+"""The options of each config group, with their types and ranges."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from omegaconf import MISSING
+
+from nst.cli.schema.ranges import above, at_least
+from nst.errors import InputError
+
+
+class Resize(Enum):
+    """How `size` is applied; the members' names are what a config says."""
+
+    fit = "fit"
+    stretch = "stretch"
+
+
+class Alpha(Enum):
+    """What becomes of the content picture's transparency."""
+
+    keep = "keep"
+    drop = "drop"
+
+
+class Format(Enum):
+    """File format of the result, by suffix."""
+
+    png = "png"
+    jpg = "jpg"
+    webp = "webp"
+    tiff = "tiff"
+
+
+class Policy(Enum):
+    """What is done about bad numbers, see `nst.run.guard`."""
+
+    stop = "stop"
+    recover = "recover"
+
+
+class Gram(Enum):
+    """Normalisation of the Gram matrices."""
+
+    chw = "chw"
+    hw = "hw"
+
+
+class Pooling(Enum):
+    """Pooling of the network; auto is avg with random weights and max with trained ones."""
+
+    auto = "auto"
+    max = "max"
+    avg = "avg"
+
+
+class Memory(Enum):
+    """Whether pictures are tiled, see `nst.run.memory.choose`."""
+
+    auto = "auto"
+    full = "full"
+    tiled = "tiled"
+
+
+class Metric(Enum):
+    """What a run returns for a search to minimise, see `nst.objective.yardstick.balance`."""
+
+    balance = "balance"
+    total = "total"
+
+
+class Precision(Enum):
+    """Of the network, see `nst.objective.Objective`."""
+
+    fp32 = "fp32"
+    tf32 = "tf32"
+    bf16 = "bf16"
+
+
+class HistoryPrecision(Enum):
+    """Of the past steps that L-BFGS keeps."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class LineSearch(Enum):
+    """Line search of L-BFGS."""
+
+    strong_wolfe = "strong_wolfe"
+
+
+@dataclass
+class AdamConf:
+    """`optimizer=adam`."""
+
+    lr: float = MISSING
+    betas: list[float] = MISSING
+    eps: float = MISSING
+    _target_: str = "nst.adam"
+    _partial_: bool = True
+
+    def __post_init__(self) -> None:
+        above("optimizer.lr", self.lr, 0)
+        above("optimizer.eps", self.eps, 0)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"optimizer.betas must be two numbers in [0, 1), not {self.betas}")
+
+
+@dataclass
+class LbfgsConf:
+    """`optimizer=lbfgs` and `optimizer=lbfgs_torch`."""
+
+    lr: float = MISSING
+    max_iter: int = MISSING
+    history_size: int = MISSING
+    history_precision: HistoryPrecision = MISSING
+    max_step_rms: float | None = MISSING
+    line_search_fn: LineSearch | None = MISSING
+    tolerance_grad: float = MISSING
+    tolerance_change: float = MISSING
+    _target_: str = "nst.lbfgs"
+    _partial_: bool = True
+
+    def __post_init__(self) -> None:
+        above("optimizer.lr", self.lr, 0)
+        at_least("optimizer.max_iter", self.max_iter, 1)
+        at_least("optimizer.history_size", self.history_size, 1)
+        above("optimizer.max_step_rms", self.max_step_rms, 0)
+        at_least("optimizer.tolerance_grad", self.tolerance_grad, 0)
+        at_least("optimizer.tolerance_change", self.tolerance_change, 0)
+
+
+@dataclass
+class RandomInitConf:
+    """`init=random`."""
+
+    std: float = MISSING
+    _target_: str = "nst.inits.random"
+    _partial_: bool = True
+
+    def __post_init__(self) -> None:
+        above("init.std", self.std, 0)
+
+
+@dataclass
+class ContentInitConf:
+    """`init=content`."""
+
+    _target_: str = "nst.inits.content"
+    _partial_: bool = True
+
+
+@dataclass
+class StyleInitConf:
+    """`init=style`."""
+
+    _target_: str = "nst.inits.style"
+    _partial_: bool = True
+
+
+@dataclass
+class ImageInitConf:
+    """`init=image`."""
+
+    path: str = MISSING
+    _target_: str = "nst.inits.image"
+    _partial_: bool = True
+
+
+@dataclass
+class PixelConf:
+    """`parametrization=pixel`."""
+
+    _target_: str = "nst.pixel"
+    _partial_: bool = True
+
+
+@dataclass
+class FourierConf:
+    """`parametrization=fourier`."""
+
+    power: float = MISSING
+    wavelength: float | None = MISSING
+    _target_: str = "nst.fourier"
+    _partial_: bool = True
+
+    def __post_init__(self) -> None:
+        at_least("parametrization.power", self.power, 0)
+        at_least("parametrization.wavelength", self.wavelength, 2)
+
+
+@dataclass
+class SrgbGamutConf:
+    """`gamut=srgb`."""
+
+    _target_: str = "nst.gamuts.srgb"
+    _partial_: bool = True
+
+
+@dataclass
+class FreeGamutConf:
+    """`gamut=free`."""
+
+    _target_: str = "nst.gamuts.free"
+    _partial_: bool = True
+
+
+@dataclass
+class PrecisionConf:
+    """`precision=...`."""
+
+    network: Precision = MISSING
+
+
+@dataclass
+class LayersConf:
+    """`layers=...`: tap to weight; 0 leaves a tap out."""
+
+    content: dict[str, float] = MISSING
+    style: dict[str, float] = MISSING
+
+    def __post_init__(self) -> None:
+        for term, weights in (("content", self.content), ("style", self.style)):
+            for tap, weight in weights.items():
+                at_least(f"layers.{term}.{tap}", weight, 0)
+
+
+@dataclass
+class LossConf:
+    """`loss=...`."""
+
+    content_weight: float = MISSING
+    style_weight: float = MISSING
+    tv_weight: float = MISSING
+    gram: Gram = MISSING
+    joint: bool = MISSING
+
+    def __post_init__(self) -> None:
+        at_least("loss.content_weight", self.content_weight, 0)
+        at_least("loss.style_weight", self.style_weight, 0)
+        at_least("loss.tv_weight", self.tv_weight, 0)
+
+
+@dataclass
+class BalancedLossConf(LossConf):
+    """`loss=balanced`."""
+
+    strength: float = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.strength <= 1:
+            raise InputError(f"loss.strength must be between 0 and 1, not {self.strength}")
+
+
+@dataclass
+class ModelConf:
+    """`model=...`."""
+
+    weights: str = MISSING
+    pooling: Pooling = MISSING
+    seed: int = MISSING
+
+    def __post_init__(self) -> None:
+        at_least("model.seed", self.seed, 0)
+
+
+@dataclass
+class ScheduleConf:
+    """`schedule=...`; the values are checked by `nst.optim.schedules.check`."""
+
+    scales: list[float] = MISSING
+    evaluations: list[int | None] = MISSING
+
+    def __post_init__(self) -> None:
+        if len(self.scales) != len(self.evaluations):
+            raise InputError(
+                f"schedule.evaluations must have one entry for each of schedule.scales "
+                f"({len(self.scales)}), not {len(self.evaluations)}"
+            )
+
+
+@dataclass
+class BudgetConf:
+    """`budget=...`; the ranges are checked by `nst.run.trainer.Budget`."""
+
+    steps: int | None = MISSING
+    evaluations: int | None = MISSING
+    seconds: float | None = MISSING
+    target_loss: float | None = MISSING
+
+
+@dataclass
+class OutputConf:
+    """`output`: what a run leaves on the way."""
+
+    image_every: int | None = MISSING
+    format: Format = MISSING
+
+    def __post_init__(self) -> None:
+        at_least("output.image_every", self.image_every, 1)
+
+
+@dataclass
+class CheckpointConf:
+    """`checkpoint`: how often the state is saved, such as 100 (evaluations) or 60s (seconds)."""
+
+    every: str | None = MISSING
+
+    def __post_init__(self) -> None:
+        if any(value is not None and not value > 0 for value in self.interval()):
+            raise InputError(f"checkpoint.every must be greater than 0, not {self.every}")
+
+    def interval(self) -> tuple[int | None, float | None]:
+        """Evaluations and seconds between checkpoints, one of them or both None."""
+        if self.every is None:
+            return None, None
+        try:
+            if self.every.endswith("s"):
+                return None, float(self.every[:-1])
+            return int(self.every), None
+        except ValueError:
+            raise InputError(
+                f"checkpoint.every must be evaluations, such as 100, or seconds, such as 60s, "
+                f"not {self.every}"
+            ) from None
+
+
+@dataclass
+class GuardConf:
+    """`guard=...`; the ranges are checked by `nst.run.guard.Guard`."""
+
+    policy: Policy = MISSING
+    blow_up: float | None = MISSING
+    attempts: int = MISSING

@@ -1,0 +1,1 @@
+"""The network: its architecture, its weights, verified, and the features at its taps."""

@@ -1,0 +1,309 @@
+"""Where the network's weights come from, and that they are what they claim to be.
+
+Every source ends in the same thing: the tensors of VGG-19's convolutions by name (`conv1_1.weight`,
+`conv1_1.bias`, ...) and a record of what they are. VGG-19: Simonyan, Zisserman, *Very Deep
+Convolutional Networks for Large-Scale Image Recognition* (arXiv 1409.1556), configuration E.
+"""
+
+import hashlib
+import logging
+import pickle
+import socket
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nst.errors import InputError
+
+log = logging.getLogger(__name__)
+
+# The convolutions of the five blocks, as output channels; each block ends in a pooling.
+BLOCKS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
+
+IMAGENET_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+# What torchvision publishes of the file's SHA-256: its first eight hexadecimal digits.
+IMAGENET_SHA256 = "dcbb9e9d"
+# The trunk that comes with the package, and what its file must hash to.
+EMBEDDED = Path(__file__).parent / "embedded" / "vgg19.safetensors"
+EMBEDDED_SHA256 = "3c84f806e32a71e7a87f99235219775fbf9a14168a53e69057f811a40c5ea6b3"
+# Seconds without an answer after which a download is given up.
+_TIMEOUT = 20.0
+
+
+class WeightsError(InputError):
+    """Weights that cannot be fetched, read or verified; the message says why."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of VGG-19's convolutions.
+
+    Attributes:
+        tensors: `convB_I.weight` (out x in x 3 x 3) and `convB_I.bias` (out), float32 on the CPU.
+            A file may hold only the first convolutions.
+        source: `imagenet`, `embedded`, `random` or `file`.
+        sha256: of the file; for `random` of the tensors themselves.
+        detail: the path, or the seed.
+    """
+
+    tensors: Mapping[str, Tensor]
+    source: str
+    sha256: str
+    detail: str
+
+
+def convolutions() -> Iterator[tuple[str, int, int, int]]:
+    """Name, index in torchvision's `vgg19().features`, input and output channels of each layer."""
+    index, channels = 0, 3
+    for block, widths in enumerate(BLOCKS, start=1):
+        for number, width in enumerate(widths, start=1):
+            yield f"conv{block}_{number}", index, channels, width
+            index, channels = index + 2, width
+        index += 1
+
+
+def follows_pooling(name: str) -> bool:
+    """Whether a convolution, `convB_I`, is the first of its block, behind another's pooling."""
+    return name.endswith("_1") and name != "conv1_1"
+
+
+@lru_cache(maxsize=2)
+def resolve(spec: str, seed: int = 0) -> Weights:
+    """The weights that a spec names.
+
+    Args:
+        spec: `imagenet`: torchvision's `IMAGENET1K_V1`, from torch hub's cache or downloaded;
+            `embedded`: see `embedded_weights`; `random`: see `random_weights`; `auto`: `imagenet`
+            where it can be had, otherwise `embedded` with a warning; anything else: the path of a
+            `.pth`, `.pt` or `.safetensors` file.
+        seed: of `random`.
+
+    The last answers are kept, so the jobs of a sweep in one process decide and load once.
+
+    Raises:
+        WeightsError: they cannot be had, or are not VGG-19's.
+    """
+    if spec == "random":
+        return random_weights(seed)
+    if spec == "embedded":
+        return embedded_weights()
+    if spec in ("imagenet", "auto"):
+        try:
+            return imagenet_weights()
+        except WeightsError as error:
+            if spec == "imagenet":
+                raise
+            log.warning(
+                "NO IMAGENET WEIGHTS: %s. Going on with the EMBEDDED network, trained on drawn "
+                "textures: its pictures and losses differ from those with ImageNet weights. "
+                "model.weights=embedded says that this is intended, model.weights=PATH uses a file "
+                "of your own.",
+                error,
+            )
+            return embedded_weights()
+    return file_weights(Path(spec))
+
+
+def imagenet_weights(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> Weights:
+    """ImageNet weights of torchvision from torch hub's cache, downloaded first where missing.
+
+    The SHA-256 is checked on every load. A cached file that fails is set aside (`.corrupt`) and
+    fetched again.
+
+    Args:
+        url: where the file is; its last part is the name in the cache.
+        sha256: the first digits of the file's SHA-256.
+
+    Raises:
+        WeightsError: no connection, a cut-off download, or a file with another SHA-256.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.exists() and not _sha256(path).startswith(sha256):
+        aside = path.with_name(path.name + ".corrupt")
+        log.warning("%s: wrong SHA-256, set aside as %s", path, aside.name)
+        path.replace(aside)
+    if not path.exists():
+        _download(url, path, sha256)
+    return file_weights(path, source="imagenet")
+
+
+def embedded_weights() -> Weights:
+    """The trunk that comes with the package: conv1_1 to conv5_1, trained on drawn textures.
+
+    How it was made and what it is good for is in `nst/network/embedded/README.md`. Its filters have
+    a mean activation of 1 over the training pictures, so it needs no weights of its own for the
+    losses.
+
+    Raises:
+        WeightsError: the file is missing or altered.
+    """
+    weights = file_weights(EMBEDDED, source="embedded")
+    if weights.sha256 != EMBEDDED_SHA256:
+        raise WeightsError(f"{EMBEDDED}: altered (wrong SHA-256): install the package again")
+    return weights
+
+
+def file_weights(path: Path, source: str = "file") -> Weights:
+    """Weights from a local file.
+
+    Args:
+        path: a state dict saved by `torch.save` (read with `weights_only=True`, so that nothing in
+            it can run code) or a `.safetensors` file, with torchvision's names: all of `vgg19()`
+            (`features.0.weight`, ...) or its `features` alone (`0.weight`, ...).
+        source: recorded in the result.
+
+    Raises:
+        WeightsError: missing or unreadable file, or the weights of another network.
+    """
+    if not path.is_file():
+        raise WeightsError(
+            f"{path}: no such weights file (model.weights is auto, imagenet, embedded, random or "
+            "a path)"
+        )
+    try:
+        digest = _sha256(path)
+        state = _read(path)
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        AttributeError,
+        Warning,
+        struct.error,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise WeightsError(
+            f"{path}: unreadable weights: neither .safetensors nor tensors saved by torch.save "
+            f"({type(error).__name__})"
+        ) from error
+    return Weights(_pick(state, path), source, digest, str(path))
+
+
+def random_weights(seed: int = 0) -> Weights:
+    """A calibrated random VGG-19: a control that needs no file.
+
+    Filters are He-normal. Then, layer by layer, each channel's pre-activation is brought to zero
+    mean and unit variance on a fixed batch of smooth random images, so that activations neither
+    vanish nor explode and the Gram matrices of deep layers carry signal (in the spirit of
+    Mishkin, Matas, *All you need is a good init*, arXiv 1511.06422). The poolings of the
+    calibration are averages: use it with `pooling=avg`.
+
+    Args:
+        seed: of the filters; the calibration batch never changes.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    tensors: dict[str, Tensor] = {}
+    # float64, so that the last bit of the result does not hang on the number of threads.
+    signal = _calibration_batch()
+    for name, _, inputs, outputs in convolutions():
+        if follows_pooling(name):
+            signal = F.avg_pool2d(signal, 2)
+        filters = (
+            torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
+        )
+        response = F.conv2d(signal, filters.double(), padding=1)
+        std, mean = torch.std_mean(response, dim=(0, 2, 3))
+        signal = ((response - mean[:, None, None]) / std[:, None, None]).relu_()
+        tensors[f"{name}.weight"] = (filters / std[:, None, None, None]).float()
+        tensors[f"{name}.bias"] = (-mean / std).float()
+    digest = hashlib.sha256()
+    for tensor in tensors.values():
+        digest.update(tensor.numpy().tobytes())
+    return Weights(tensors, "random", digest.hexdigest(), f"seed {seed}")
+
+
+def _calibration_batch() -> Tensor:
+    """Four 64 px images with the 1/f amplitude spectrum of natural scenes, unit variance."""
+    generator = torch.Generator("cpu").manual_seed(1508_06576)
+    noise = torch.randn(4, 3, 64, 64, generator=generator, dtype=torch.float64)
+    frequency = torch.hypot(torch.fft.fftfreq(64)[:, None], torch.fft.rfftfreq(64)[None]) * 64
+    images = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency.clamp(min=1), s=(64, 64))
+    calibrated: Tensor = images / images.std()
+    return calibrated
+
+
+def _download(url: str, path: Path, sha256: str) -> None:
+    log.info("Downloading %s to %s", url, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _socket_timeout(_TIMEOUT):
+            # Downloads to a temporary name beside `path` and renames once the hash is right.
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256, progress=True)
+    except URLError as error:
+        raise WeightsError(f"cannot download {url} ({error.reason})") from error
+    except OSError as error:
+        raise WeightsError(f"cannot download {url} to {path} ({error})") from error
+    except RuntimeError as error:
+        raise WeightsError(f"downloaded {url}, but it is cut off or altered ({error})") from error
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Torch hub sets no time limit of its own: a silent firewall would hang the program."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return dict(load_file(path))
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+    with warnings.catch_warnings():
+        # What loads only with a warning was not written by torch.save.
+        warnings.simplefilter("error")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, Mapping):
+        raise ValueError(f"holds a {type(state).__name__}, not a state dict")
+    return state
+
+
+def _pick(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The convolutions out of a state dict with torchvision's names, checked for shape."""
+    prefix = "features." if any(str(key).startswith("features.") for key in state) else ""
+    tensors: dict[str, Tensor] = {}
+    for name, index, inputs, outputs in convolutions():
+        weight = state.get(f"{prefix}{index}.weight")
+        bias = state.get(f"{prefix}{index}.bias")
+        if weight is None or bias is None:
+            break  # a trunk: the taps decide later whether it reaches deep enough
+        expected = (outputs, inputs, 3, 3)
+        if tuple(weight.shape) != expected or tuple(bias.shape) != (outputs,):
+            raise WeightsError(
+                f"{path}: not VGG-19: {prefix}{index}.weight is {tuple(weight.shape)}, "
+                f"{name} needs {expected}"
+            )
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = weight.float(), bias.float()
+    if not tensors:
+        raise WeightsError(f"{path}: not VGG-19: it has no features.0.weight and features.0.bias")
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{path}: {key} holds values that are not finite")
+    return tensors

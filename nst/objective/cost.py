@@ -1,0 +1,63 @@
+"""What an evaluation costs in memory.
+
+The figures of `BYTES` are peaks measured on a CPU with the taps of Gatys et al. and max pooling,
+rounded up: `ru_maxrss` of fresh processes, less what program and network take, per pixel. Taken
+whole, 256 to 768 px: 2800 in float32, 2220 in bfloat16; a tile of 768 px in 1536 px: 1930 and 1000.
+"""
+
+from nst.network.weights import BLOCKS
+from nst.objective.tiling import halos
+
+# Bytes per pixel of a picture taken as a whole; per pixel of a tile, halo included; both for a
+# network in float32 and in bfloat16.
+BYTES = {"full": {"fp32": 2900, "bf16": 2300}, "tiled": {"fp32": 2300, "bf16": 1300}}
+# What a tiled picture's own tensors take per pixel: variables, image, gradient, content features.
+BYTES_OUTSIDE_TILES = 92
+# Both sides' halo at the deepest of those taps, px.
+HALO = 2 * halos(["relu5_1"])[0]
+
+
+def needed(height: int, width: int, precision: str, tile_size: int | None = None) -> int:
+    """Bytes that one evaluation takes, beside the program, the network and the optimizer.
+
+    Args:
+        height: of the picture, px.
+        width: likewise.
+        precision: of the network; what is not `bf16` is float32.
+        tile_size: see `nst.objective.Objective`.
+    """
+    kind = precision if precision == "bf16" else "fp32"
+    whole = BYTES["full"][kind] * height * width
+    if tile_size is None or max(height, width) <= tile_size:
+        return whole
+    tile = _tile(height, width, tile_size)
+    return BYTES["tiled"][kind] * tile + BYTES_OUTSIDE_TILES * height * width
+
+
+def largest_piece(height: int, width: int, tile_size: int | None) -> int:
+    """Bytes of the largest tensor of an evaluation: the first features of a tile, in float32.
+
+    Args:
+        height: of the picture, px.
+        width: likewise.
+        tile_size: see `nst.objective.Objective`.
+    """
+    tile = height * width if tile_size is None else _tile(height, width, tile_size)
+    return BLOCKS[0][0] * 4 * tile
+
+
+def fitting_size(available: int, aspect: float, precision: str = "fp32") -> int:
+    """The longest side in px of a picture that fits as a whole.
+
+    Args:
+        available: bytes.
+        aspect: longer by shorter side.
+        precision: of the network.
+    """
+    pixels = 0.8 * available / needed(1, 1, precision)
+    return max(16, int((pixels * aspect) ** 0.5) // 16 * 16)
+
+
+def _tile(height: int, width: int, tile_size: int) -> int:
+    """Pixels of a tile with its halo."""
+    return min(height, tile_size + HALO) * min(width, tile_size + HALO)

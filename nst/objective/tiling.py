@@ -1,0 +1,202 @@
+"""Tiles of a picture through which the network sees it piece by piece, and exactly.
+
+A feature depends on no more of the picture than its receptive field. So a tile's features are those
+of the whole picture wherever the tile reaches far enough beyond them. A tile is therefore a *core*,
+whose features are used, and a *halo* around it, whose features are not. The cores part the
+picture, and thereby every feature map: each position of each map lies in one core. Cores begin at
+multiples of 2^k, with k poolings before the deepest tap, so that the poolings' windows are the
+whole picture's; where the picture ends, the tile ends with it, and the network's zero padding there
+is the true one.
+
+Deeper layers need less of a halo, so what is no longer needed of it is cut off after each pooling.
+Sums over positions (Gram matrices, squared differences) are then sums over tiles (Galerne, Raad,
+Lezama, Morel, *Scaling Painting Style Transfer*, arXiv 2212.13459).
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nst.network.vgg import VGG19, tap_names
+from nst.network.weights import BLOCKS
+
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A core along one axis.
+
+    Attributes:
+        start: its first pixel.
+        stop: the pixel behind its last one.
+        size: of the picture.
+    """
+
+    start: int
+    stop: int
+    size: int
+
+    def core(self, level: int, halo: int = 0) -> slice:
+        """Positions behind `level` poolings, with `halo` more on both sides where there are any."""
+        first, last = self.start >> level, self.stop >> level
+        return slice(max(0, first - halo), min(self.size >> level, last + halo))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A core with the halo that the network needs around it.
+
+    Attributes:
+        rows: the core's rows.
+        columns: its columns.
+        halos: positions needed beside the core at the entry of each level, see `halos`.
+    """
+
+    rows: Span
+    columns: Span
+    halos: tuple[int, ...]
+
+    def core(self, level: int) -> Window:
+        """Rows and columns of the core in the whole picture's feature map behind some poolings."""
+        return self.rows.core(level), self.columns.core(level)
+
+    def whole(self, level: int) -> Window:
+        """The same with the halo."""
+        halo = self.halos[level]
+        return self.rows.core(level, halo), self.columns.core(level, halo)
+
+    def inner(self, level: int) -> Window:
+        """Rows and columns of the core within the tile's own feature map."""
+        return _within(self.core(level), self.whole(level))
+
+    def cut(self, level: int) -> tuple[int, int, int, int]:
+        """Padding of the map that comes out of the pooling before `level`: what is not needed.
+
+        Left, right, top, bottom; negative or 0.
+        """
+        pads = []
+        for need, wider in zip(self.whole(level), self.whole(level - 1), strict=True):
+            pads.append((wider.start // 2 - need.start, need.stop - wider.stop // 2))
+        (top, bottom), (left, right) = pads
+        return left, right, top, bottom
+
+
+def halos(taps: Collection[str]) -> tuple[int, ...]:
+    """How far the deepest tap sees, at each level, beside a core.
+
+    Args:
+        taps: at least one name.
+
+    Returns:
+        Per number of poolings from 0 to the deepest tap's: positions of the feature map that enters
+        the level's first convolution. Each convolution needs one more on each side, each pooling
+        twice as many; they are even before a pooling, since all blocks have an even number of
+        convolutions, and so poolings stay aligned.
+    """
+    order = tap_names()
+    depth = max(map(order.index, taps))
+    convolutions = Counter(level(tap) for tap in order[: depth + 1] if tap.startswith("conv"))
+    found: list[int] = []
+    for each in sorted(convolutions, reverse=True):
+        found.insert(0, convolutions[each] + (2 * found[0] if found else 0))
+    return tuple(found)
+
+
+def level(layer: str) -> int:
+    """How many poolings precede a layer, such as 4 for relu5_1; a pooling counts for itself."""
+    return int(layer[4]) - (0 if layer.startswith("pool") else 1)
+
+
+def feature_shape(image: Sequence[int], tap: str) -> tuple[int, int, int, int]:
+    """Shape of a tap's feature map of a whole picture of shape 1 x 3 x H x W."""
+    depth = level(tap)
+    return 1, BLOCKS[depth][0], image[2] >> depth, image[3] >> depth
+
+
+def tiles(height: int, width: int, tile_size: int | None, taps: Collection[str]) -> list[Tile]:
+    """A picture's tiles, row by row.
+
+    Args:
+        height: of the picture, px.
+        width: likewise.
+        tile_size: longest side of a core, px; rounded down to a multiple of what the poolings
+            before the deepest tap need, but at least one. None is one tile for all.
+        taps: at least one name.
+    """
+    needed = halos(taps)
+    unit = 1 << (len(needed) - 1)
+    most = max(height, width) if tile_size is None else max(1, tile_size // unit)
+    spans = (_spans(size, most, unit) for size in (height, width))
+    return [Tile(rows, columns, needed) for rows, columns in product(*spans)]
+
+
+def features(
+    network: VGG19, pixels: Tensor, tile: Tile, taps: Collection[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """Run the network over a tile as far as the taps need it, and yield their activations.
+
+    One at a time, so that none needs to be kept. Beside the core's positions, `tile.inner`, the
+    activations hold some of the halo, of which those at a border within the picture are wrong.
+
+    Args:
+        network: has (at least) the taps.
+        pixels: the tile with its halo, `tile.whole(0)` of a 1 x 3 x H x W image.
+        tile: where they are from.
+        taps: names, as many as `tile` was made with.
+
+    Yields:
+        Tap name and 1 x C x H' x W', from shallow to deep.
+    """
+    left = set(taps)
+    for name, layer in network.layers.items():
+        pixels = layer(pixels)
+        if name.startswith("pool") and any(cut := tile.cut(level(name))):
+            # A negative padding: unlike slicing it keeps the gradient's memory layout.
+            pixels = F.pad(pixels, cut)
+        if name in left:
+            left.remove(name)
+            yield name, pixels
+        if not left:
+            return
+
+
+class Differentiated(torch.autograd.Function):
+    """A scalar whose gradient with respect to the image is known already."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, value: Tensor, gradient: list[Tensor]) -> Tensor:
+        """The value; `gradient` is a list of the one tensor, which is taken out of it."""
+        ctx.gradient = gradient
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient, once."""
+        if not ctx.gradient:
+            raise RuntimeError("a total whose gradient is known can be back-propagated only once")
+        # Given away rather than copied: it is as large as the image.
+        return ctx.gradient.pop().mul_(slope), None, None
+
+
+def _spans(size: int, units: int, unit: int) -> list[Span]:
+    """Cut an axis into as few cores of at most so many units as will do, about equally long."""
+    whole = -(-size // unit)
+    count = -(-whole // units)
+    edges = [min(size, whole * index // count * unit) for index in range(count + 1)]
+    return [Span(start, stop, size) for start, stop in pairwise(edges)]
+
+
+def _within(inner: Window, outer: Window) -> Window:
+    rows, columns = (
+        slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)
+    )
+    return rows, columns

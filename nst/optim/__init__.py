@@ -1,0 +1,1 @@
+"""How it is optimised: the starting image, what of it is turned, optimizers, sizes."""

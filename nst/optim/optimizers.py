@@ -1,0 +1,126 @@
+"""Optimizers of the image's pixels, behind torch's `step(closure)`.
+
+An optimizer is made by a function of the image that returns a `torch.optim.Optimizer`; its `step`
+calls the closure (one evaluation: forward and backward) as often as it needs. To add one, name the
+function, or any class of `torch.optim`, in a YAML of the `optimizer` group:
+
+    _target_: torch.optim.RMSprop
+    _partial_: true
+    lr: 0.02
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nst.errors import InputError
+from nst.optim.lbfgs import LBFGS
+
+OptimizerFactory = Callable[[list[Tensor]], Optimizer]
+
+
+def adam(
+    params: list[Tensor],
+    *,
+    lr: float = 0.1,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> Optimizer:
+    """Adam (Kingma, Ba, arXiv 1412.6980): one evaluation per step.
+
+    Args:
+        params: the variables to optimise.
+        lr: step size in ImageNet-normalised units, in which a picture spans about 4.5.
+        betas: decay rates of the running mean and of the running square of the gradient.
+        eps: added to the denominator.
+    """
+    return torch.optim.Adam(params, lr=lr, betas=(betas[0], betas[1]), eps=eps)
+
+
+def lbfgs(
+    params: list[Tensor],
+    *,
+    lr: float = 1.0,
+    max_iter: int = 20,
+    history_size: int = 100,
+    line_search_fn: Literal["strong_wolfe"] | None = None,
+    tolerance_grad: float = 1e-7,
+    tolerance_change: float = 1e-9,
+    history_precision: Literal["fp32", "bf16"] = "fp32",
+    max_step_rms: float | None = 0.1,
+) -> Optimizer:
+    """Limited-memory BFGS in matrix form, see `nst.optim.lbfgs`; with a line search it is torch's.
+
+    Up to `max_iter` evaluations per step without a line search, up to `1.25 * max_iter` with one.
+
+    Args:
+        params: the variables to optimise.
+        lr: step length along the quasi-Newton direction; 1 is the natural one.
+        max_iter: iterations per step.
+        history_size: how many past steps the curvature estimate keeps; memory is twice this many
+            images.
+        line_search_fn: `strong_wolfe`, or None for the fixed step length.
+        tolerance_grad: the step ends where no gradient component is larger.
+        tolerance_change: the step ends where image or loss change less.
+        history_precision: `fp32` keeps past steps in the image's own type, `bf16` in half of the
+            memory; not with a line search.
+        max_step_rms: longest step of an iteration, as a root mean square over the variables, in
+            ImageNet-normalised units; it keeps the first steps from leaping away. None leaves them
+            as they come. A line search bounds steps by itself.
+
+    Raises:
+        InputError: a line search together with a history in bf16.
+    """
+    if line_search_fn is None:
+        dtype = torch.bfloat16 if history_precision == "bf16" else None
+        tolerances = tolerance_grad, tolerance_change
+        return LBFGS(params, lr, max_iter, history_size, *tolerances, dtype, max_step_rms)
+    return lbfgs_torch(
+        params,
+        lr=lr,
+        max_iter=max_iter,
+        history_size=history_size,
+        line_search_fn=line_search_fn,
+        tolerance_grad=tolerance_grad,
+        tolerance_change=tolerance_change,
+        history_precision=history_precision,  # type: ignore[arg-type]  # which it checks
+    )
+
+
+def lbfgs_torch(
+    params: list[Tensor],
+    *,
+    lr: float = 1.0,
+    max_iter: int = 20,
+    history_size: int = 100,
+    line_search_fn: Literal["strong_wolfe"] | None = None,
+    tolerance_grad: float = 1e-7,
+    tolerance_change: float = 1e-9,
+    history_precision: Literal["fp32"] = "fp32",
+    max_step_rms: None = None,
+) -> Optimizer:
+    """`torch.optim.LBFGS`, whose two-loop recursion sums in the order that plain programs have.
+
+    The parameters are those of `lbfgs`.
+
+    Raises:
+        InputError: a history in bf16 or a bound on steps, which torch has not.
+    """
+    if max_step_rms is not None:
+        raise InputError("optimizer.max_step_rms needs optimizer=lbfgs; torch's has no such bound")
+    if history_precision != "fp32":
+        raise InputError(
+            "optimizer.history_precision=bf16 needs optimizer=lbfgs and line_search_fn=null"
+        )
+    return torch.optim.LBFGS(
+        params,
+        lr=lr,
+        max_iter=max_iter,
+        history_size=history_size,
+        line_search_fn=line_search_fn,
+        tolerance_grad=tolerance_grad,
+        tolerance_change=tolerance_change,
+    )

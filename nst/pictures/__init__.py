@@ -1,0 +1,1 @@
+"""Pictures: the only place that reads or writes them, and their sizes."""

@@ -1,0 +1,1 @@
+"""One run: the loop and all that changes in it, what it leaves, where it computes."""

@@ -1,0 +1,132 @@
+"""One evaluation: from the variables to the image, its terms and their gradient.
+
+On a CUDA device this is some hundreds of kernels, each of which takes the host longer to launch
+than a small picture takes it to run. A CUDA graph launches them all at once: the first evaluation
+records it, the others replay it on the same memory.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nst.objective import Terms
+from nst.optim.parametrizations import Image
+
+log = logging.getLogger(__name__)
+
+# Evaluations before the recording, in which libraries choose their algorithms and make their plans.
+_WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation found.
+
+    Attributes:
+        total: what is minimised, a scalar.
+        image: that was evaluated, 1 x 3 x H x W, detached. It may be memory that the next
+            evaluation writes to.
+        gradients: of the variables; likewise.
+        numbers: content, style, tv, total, the gradient's largest component, and then the terms of
+            the layers: all in one tensor, so that they take one transfer to the host.
+        layers: names of the layers' terms.
+    """
+
+    total: Tensor
+    image: Tensor
+    gradients: list[Tensor]
+    numbers: Tensor
+    layers: tuple[str, ...]
+
+
+class Evaluation:
+    """Evaluates an image as often as it is called, and leaves the gradients with its variables.
+
+    Args:
+        image: as a function of its variables, which are only ever changed in place.
+        objective: image to terms.
+        recorded: replay a CUDA graph. Where none can be recorded, or what it gives is not what was
+            recorded, a warning says so, and kernels are launched one by one.
+    """
+
+    def __init__(
+        self, image: Image, objective: Callable[[Tensor], Terms], *, recorded: bool = False
+    ) -> None:
+        self._image, self._objective = image, objective
+        self._recorded = recorded
+        self._replay: Callable[[], Evaluated] | None = None
+
+    def __call__(self) -> Evaluated:
+        """Evaluate the image as it is now."""
+        if self._recorded and self._replay is None:
+            self._replay = self._checked_recording()
+            self._recorded = self._replay is not None
+        if self._replay is None:
+            return self._run()
+        found = self._replay()
+        for variable, gradient in zip(self._image.variables, found.gradients, strict=True):
+            variable.grad = gradient
+        # Optimizers keep it to compare with the next one.
+        return replace(found, total=found.total.clone())
+
+    def _run(self) -> Evaluated:
+        variables = self._image.variables
+        for variable in variables:
+            variable.grad = None
+        image = self._image()
+        terms = self._objective(image)
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        gradients = [variable.grad for variable in variables if variable.grad is not None]
+        steepest = torch.stack([torch.linalg.vector_norm(g, torch.inf) for g in gradients]).max()
+        scalars = (terms.content, terms.style, terms.tv, terms.total, steepest)
+        numbers = torch.stack([each.detach() for each in (*scalars, *terms.layers.values())])
+        return Evaluated(
+            terms.total.detach(), image.detach(), gradients, numbers, tuple(terms.layers)
+        )
+
+    def _checked_recording(self) -> Callable[[], Evaluated] | None:
+        try:
+            found = record(self._run, self._image.variables[0].device)
+            expected = self._run().numbers
+            numbers = found().numbers
+        except RuntimeError as error:
+            log.warning("No CUDA graph: %s", str(error).splitlines()[0])
+            return None
+        if not torch.allclose(numbers, expected, rtol=1e-3, equal_nan=True):
+            log.warning("No CUDA graph: it gives %s, not %s", numbers.tolist(), expected.tolist())
+            return None
+        return found
+
+
+def record(run: Callable[[], Evaluated], device: torch.device) -> Callable[[], Evaluated]:
+    """A function's kernels as a CUDA graph.
+
+    Args:
+        run: launches the same kernels on the same memory at every call, and waits for none.
+        device: a CUDA device, on which they run.
+
+    Returns:
+        Launches them all at once; its results are in the same tensors at every call.
+
+    Raises:
+        RuntimeError: something in it cannot be recorded, or there is not enough memory.
+    """
+    with torch.cuda.device(device):
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(_WARM_UP):
+                run()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=aside):
+            found = run()
+
+    def replay() -> Evaluated:
+        graph.replay()
+        return found
+
+    return replay

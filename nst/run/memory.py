@@ -1,0 +1,188 @@
+"""Memory: what there is, whether to tile a picture, what to say when it runs out."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from nst.errors import InputError
+from nst.objective.cost import fitting_size, needed
+
+log = logging.getLogger(__name__)
+
+Memory = Literal["auto", "full", "tiled"]
+# Sides of tiles to choose from. Larger ones gain next to nothing, smaller ones are mostly halo.
+TILE_SIZES = (1024, 768, 512, 384, 256, 192, 128, 64)
+# The share of free memory that an evaluation may take; the optimizer's vectors need the rest.
+SHARE = 0.5
+
+
+class OutOfMemory(RuntimeError):
+    """A run needs more memory than there is; the message says what would fit."""
+
+
+def choose(
+    memory: Memory,
+    tile_size: int | None,
+    device: torch.device,
+    height: int,
+    width: int,
+    precision: str,
+    *,
+    joint: bool = True,
+) -> int | None:
+    """Whether to tile a picture, and how.
+
+    Args:
+        memory: `full` never tiles, `tiled` always, `auto` where the whole picture would take more
+            than half of the memory that is free.
+        tile_size: longest side of a tile's core, px; None is the largest of `TILE_SIZES` that fits.
+        device: where the run computes.
+        height: of the picture, px.
+        width: likewise.
+        precision: of the network, see `nst.objective.Objective`.
+        joint: likewise; without it `auto` does not tile.
+
+    Returns:
+        `tile_size` for `nst.objective.Objective`, None for whole pictures.
+
+    Raises:
+        nst.errors.InputError: an unknown `memory`, or a tile of less than 1 px.
+    """
+    if memory not in ("auto", "full", "tiled"):
+        raise InputError(f"memory={memory}: must be auto, full or tiled")
+    if tile_size is not None and tile_size < 1:
+        raise InputError(f"tile_size must be at least 1, not {tile_size}")
+    if memory == "full" or (memory == "auto" and not joint):
+        return None
+    room = free(device)
+    if memory == "auto" and (room is None or needed(height, width, precision) <= SHARE * room):
+        return None
+    if tile_size is None:
+        fitting = (
+            size
+            for size in TILE_SIZES
+            if room is None or needed(height, width, precision, size) <= SHARE * room
+        )
+        tile_size = next(fitting, TILE_SIZES[-1])
+    if memory == "auto" and room is not None:
+        log.info(
+            "Tiled: %d x %d px would take %.1f GiB of %.1f GiB free; tile_size=%d takes %.1f GiB",
+            *(width, height, needed(height, width, precision) / 2**30, room / 2**30),
+            *(tile_size, needed(height, width, precision, tile_size) / 2**30),
+        )
+    return tile_size
+
+
+def at_once(device: torch.device, height: int, width: int, precision: str) -> int | None:
+    """How many whole pictures fit into one evaluation, at least 1; None where nobody knows.
+
+    Args:
+        device: where the run computes.
+        height: of each picture, px.
+        width: likewise.
+        precision: of the network.
+    """
+    room = free(device)
+    return None if room is None else max(1, int(SHARE * room / needed(height, width, precision)))
+
+
+@contextmanager
+def explained(
+    device: torch.device, height: int, width: int, precision: str = "fp32"
+) -> Iterator[None]:
+    """Turn what is raised for lack of memory within the `with` block into an OutOfMemory.
+
+    Args:
+        device: where the run computes.
+        height: of its picture, px.
+        width: likewise.
+        precision: of the network.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_exhausted(error):
+            raise
+        room, aspect = free(device), max(height, width) / min(height, width)
+        size = f"size={fitting_size(room, aspect, precision)}" if room else "a smaller size"
+        raise OutOfMemory(
+            f"out of memory: {width} x {height} px need about "
+            f"{needed(height, width, precision) / 2**30:.1f} GiB on {device} as a whole; "
+            f"set memory=tiled, with tiles a smaller tile_size, "
+            f"for L-BFGS a smaller optimizer.history_size, or {size}"
+        ) from error
+
+
+def free(device: torch.device) -> int | None:
+    """Bytes to be had on a device; None where that cannot be found out.
+
+    On Linux: what the kernel can hand out without swapping, or less where a control group of the
+    process (a container, a Slurm job) is bounded more tightly.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type != "cpu":
+        return None
+    bounds = [_available(), *_control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))]
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _control_groups(mount: Path, membership: Path) -> Iterator[int]:
+    """What each control group that the process is in has left, version 2 or 1.
+
+    Inside a container the groups' paths are often the host's, and only the mount's root is there.
+    """
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, usage, cache = mount, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, cache = mount / "memory", "total_inactive_file"
+            limit, usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(root):
+                try:
+                    bound = int((folder / limit).read_text())
+                    used = int((folder / usage).read_text())
+                    # Cached files count as used, but make room.
+                    for entry in (folder / "memory.stat").read_text().splitlines():
+                        name, _, value = entry.partition(" ")
+                        used -= int(value) if name == cache else 0
+                except (OSError, ValueError):  # not there, or "max"
+                    continue
+                yield max(0, bound - used)
+
+
+def _is_exhausted(error: BaseException) -> bool:
+    """Whether an error is one of torch's or Python's several ways to say that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = (
+        "not enough memory",
+        "can't allocate memory",
+        "out of memory",
+        "Cannot allocate memory",
+    )
+    return any(word in str(error) for word in words)

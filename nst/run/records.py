@@ -1,0 +1,167 @@
+"""What a run is made of and leaves, as plain records: its budget, its rows, how it ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from nst.errors import InputError
+
+Status = Literal["ok", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The run stops at the first of these that is reached; None is no limit.
+
+    Attributes:
+        steps: optimizer steps.
+        evaluations: forward and backward passes, those in a smaller size by the share of the full
+            size's pixels, see `nst.optim.schedules`.
+        seconds: of optimisation, without logging and loading.
+        target_loss: total loss at or below which the run is done.
+    """
+
+    steps: int | None = None
+    evaluations: int | None = None
+    seconds: float | None = None
+    target_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = {item.name: getattr(self, item.name) for item in fields(self)}
+        if all(limit is None for limit in limits.values()):
+            raise InputError(f"the budget needs at least one of {', '.join(limits)}")
+        for name, limit in limits.items():
+            if limit is not None and not limit > 0:
+                raise InputError(f"budget.{name} must be greater than 0, not {limit}")
+
+    def is_used_up(self, cost: float) -> bool:
+        """Whether so many full-size evaluations are all that there are."""
+        # Shares of a number of pixels need not add up to a whole number to the last digit.
+        return self.evaluations is not None and cost >= self.evaluations - 1e-6
+
+    def spent(self, cost: float, seconds: float, best: "Row | None") -> str | None:
+        """Name of a limit that is reached, `steps` left out; None where none is.
+
+        Args:
+            cost: full-size evaluations made.
+            seconds: of optimisation.
+            best: the row with the lowest total of the full size, if there is one.
+        """
+        if self.target_loss is not None and best and best.total <= self.target_loss:
+            return "target_loss"
+        if self.is_used_up(cost):
+            return "evaluations"
+        if self.seconds is not None and seconds >= self.seconds:
+            return "seconds"
+        return None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation.
+
+    Attributes:
+        step: the step it belongs to, from 1.
+        evaluation: its number, from 1.
+        seconds: of optimisation up to its end.
+        content: the weighted content term.
+        style: the weighted style term.
+        tv: the weighted total variation.
+        total: their sum.
+        layers: unweighted terms by `content/<tap>` and `style/<tap>`.
+        scale: size of the image by the run's; losses compare within one scale alone.
+        cost: evaluations up to this one, each by its share of the full size's pixels.
+    """
+
+    step: int
+    evaluation: int
+    seconds: float
+    content: float
+    style: float
+    tv: float
+    total: float
+    layers: dict[str, float]
+    scale: float
+    cost: float
+
+
+@dataclass
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        stage: index of the schedule's scale.
+        step: optimizer steps begun.
+        evaluation: evaluations made.
+        cost: the same in full-size evaluations.
+        stage_began: evaluations made before the stage.
+        step_began: evaluations made before the last step.
+        best: the row with the lowest total of the stage.
+    """
+
+    stage: int = 0
+    step: int = 0
+    evaluation: int = 0
+    cost: float = 0.0
+    stage_began: int = 0
+    step_began: int = 0
+    best: Row | None = None
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A return to the best image, after the numbers went bad.
+
+    Attributes:
+        step: the step that was given up.
+        evaluation: the evaluation that went bad.
+        reason: what was wrong with it.
+        lr: the learning rate from then on.
+    """
+
+    step: int
+    evaluation: int
+    reason: str
+    lr: float
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: `ok`: the budget or convergence ended it; `failed`; `interrupted`.
+        stop_reason: `steps`, `evaluations`, `seconds`, `target_loss`, `converged`, `non_finite`,
+            `blow_up`, or whatever the request to stop said.
+        error: one line where the run failed.
+        steps: optimizer steps, the last of which may have been cut short.
+        rows: one per evaluation, those before a resumption too.
+        recoveries: in order.
+        best: the row with the lowest total; None if there was no finite one.
+        seconds: of optimisation.
+        image: the image that `best` measured (the starting image if there is none).
+        last_image: the image at the end, which the last row need not have measured.
+    """
+
+    status: Status
+    stop_reason: str
+    error: str | None
+    steps: int
+    rows: list[Row]
+    recoveries: Sequence[Recovery]
+    best: Row | None
+    seconds: float
+    image: Tensor
+    last_image: Tensor
+
+
+class Sink(Protocol):
+    """Something that wants to see the run as it goes."""
+
+    def on_evaluation(self, row: Row) -> None:
+        """Called after every evaluation with finite losses."""
+
+    def on_image(self, evaluation: int, image: Tensor) -> None:
+        """Called with the image (1 x 3 x H x W) that an evaluation measured."""

@@ -1,0 +1,154 @@
+"""What is known of a run before it begins and when it has ended."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+from torch import Tensor
+
+from nst.network.vgg import Pooling
+from nst.objective import Terms
+from nst.run.records import Budget, Recovery, Row, Sink, Status
+
+# How many times the loss of the image that was optimised its picture may have: rounding to 8 bits
+# costs less, in all that was tried.
+TOLERATED = 1.05
+_NOTHING = 1e-3
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known before the first evaluation.
+
+    Attributes:
+        content: the content image as the run sees it, 1 x 3 x H x W, ImageNet-normalised.
+        style: the style image likewise.
+        budget: when the run stops.
+        device: name of the device.
+        weights: `imagenet`, `embedded`, `random` or `file`.
+        weights_sha256: of the weights, see `nst.network.weights.Weights`.
+        weights_detail: path or seed.
+        pooling: `max` or `avg`.
+        tile_size: of the objective, px; None where the picture is taken as a whole.
+        rows: of the evaluations before a resumption; empty in a run that begins.
+    """
+
+    content: Tensor
+    style: Tensor
+    budget: Budget
+    device: str
+    weights: str
+    weights_sha256: str
+    weights_detail: str
+    pooling: Pooling
+    tile_size: int | None = None
+    rows: Sequence[Row] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in px of the picture that is optimised."""
+        return self.content.shape[3], self.content.shape[2]
+
+
+@dataclass(frozen=True)
+class PictureLosses:
+    """The loss of a picture as it is saved, by the run's own objective in float32.
+
+    The picture has 8 bits per channel and what the file format's compression leaves of them. Its
+    transparency, which the network never sees, is not taken into account.
+
+    Attributes:
+        content: the weighted content term.
+        style: the weighted style term.
+        tv: the weighted total variation.
+        total: their sum.
+        layers: unweighted terms by `content/<tap>` and `style/<tap>`.
+        clipped: share in [0, 1] of the pixels that were out of range, see
+            `nst.pictures.images.clipped`.
+    """
+
+    content: float
+    style: float
+    tv: float
+    total: float
+    layers: dict[str, float]
+    clipped: float
+
+    @classmethod
+    def of(cls, terms: Terms, clipped: float) -> "PictureLosses":
+        """The numbers of an evaluation of the picture, and of its clipping."""
+        return cls(
+            content=terms.content.item(),
+            style=terms.style.item(),
+            tv=terms.tv.item(),
+            total=terms.total.item(),
+            layers={name: term.item() for name, term in terms.layers.items()},
+            clipped=clipped,
+        )
+
+
+def excess(picture: float, optimised: float) -> float | None:
+    """How many times a picture's total is that of the image that it was made of.
+
+    None where that is no more than `TOLERATED`, or where next to nothing is left of the total: at a
+    strength of 0, rounding is all that there is.
+    """
+    if not picture > max(TOLERATED * optimised, _NOTHING):
+        return None
+    return picture / optimised if optimised > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        picture: the image with the lowest total loss that was measured, 8-bit sRGB; RGBA where
+            the content picture's transparency was kept.
+        last_picture: the image at the end; with `steps` used up it is one update past the last row.
+        losses: one row per evaluation, those before a resumption too.
+        recoveries: see `nst.run.guard`.
+        best: the row that measured the image which `picture` was made of; None if no loss was
+            finite.
+        picture_losses: those of `picture` itself.
+        scales: what the layers' terms are shares of, by the longest side in px and by name, see
+            `nst.objective.balanced`; empty for a size where they count as they are.
+        status: `ok`, `failed` or `interrupted`.
+        stop_reason: see `nst.run.records.Outcome`.
+        error: one line where the run failed.
+        steps: optimizer steps.
+        seconds: of optimisation.
+        yardstick: unweighted `content` and `style` terms of `picture` as it is saved over the
+            layers of Gatys et al., whatever the run minimised: comparable between runs whose own
+            losses are not; the same relative to the two input pictures, `content_share` and
+            `style_share`, and their sum, `balance`, see `nst.objective.yardstick.shares`. None
+            where the picture is too small or the weights too short for those layers.
+        start: what was known before the first evaluation.
+    """
+
+    picture: Image.Image
+    last_picture: Image.Image
+    losses: list[Row]
+    recoveries: Sequence[Recovery]
+    best: Row | None
+    picture_losses: PictureLosses
+    scales: Mapping[int, Mapping[str, float]]
+    status: Status
+    stop_reason: str
+    error: str | None
+    steps: int
+    seconds: float
+    yardstick: dict[str, float] | None
+    start: Start
+
+
+class RunSink(Sink, Protocol):
+    """A sink that also wants the beginning and the end."""
+
+    def on_start(self, start: Start) -> None:
+        """Called once before the first evaluation."""
+
+    def on_end(self, result: Result) -> None:
+        """Called once after the last evaluation, also of a failed or interrupted run."""

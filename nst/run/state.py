@@ -1,0 +1,193 @@
+"""All of a run that changes: the image, its optimizer, how far it has come, its rows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nst.optim import schedules
+from nst.optim.parametrizations import Image, Parametrization
+from nst.optim.schedules import Stage
+from nst.run.checkpoint import snapshot
+from nst.run.clock import Clock
+from nst.run.evaluation import Evaluation
+from nst.run.records import Position, Recovery, Row
+
+
+class State:
+    """The state of a run.
+
+    Args:
+        stages: the sizes in which the image is optimised.
+        start: the image to start from, 1 x 3 x H x W in the first stage's size.
+        parametrization: image to variables and back.
+        make_optimizer: makes the optimizer of the list of variables.
+
+    Attributes:
+        at: how far the run has come.
+        clock: seconds of optimisation.
+        rows: one per evaluation.
+        recoveries: in order.
+        image: the stage's image as a function of its variables.
+        evaluation: of it, by the stage's objective.
+        optimizer: of these.
+        best_image: the image that the stage's best row measured; its first one if there is none.
+    """
+
+    image: Image
+    evaluation: Evaluation
+    optimizer: Optimizer
+    best_image: Tensor
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        start: Tensor,
+        parametrization: Parametrization,
+        make_optimizer: Callable[[list[Tensor]], Optimizer],
+    ) -> None:
+        self._stages = stages
+        self._parametrization = parametrization
+        self._make_optimizer = make_optimizer
+        self.at = Position()
+        self.clock = Clock()
+        self.rows: list[Row] = []
+        self.recoveries: list[Recovery] = []
+        self._enter(start)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that the run is in."""
+        return self._stages[self.at.stage]
+
+    @property
+    def in_last_stage(self) -> bool:
+        """Whether this is the full size."""
+        return self.stage is self._stages[-1]
+
+    def next_stage(self) -> None:
+        """Go on in the next size, with the best image and a new optimizer."""
+        at = self.at
+        self.at = replace(at, stage=at.stage + 1, stage_began=at.evaluation, best=None)
+        if self.stage.content:
+            start = schedules.enlarged(self.best_image, self.stage.content())
+        else:
+            start = schedules.resized(self.best_image, self.stage.shape)
+        self._enter(start)
+
+    @torch.no_grad()
+    def full_size(self, image: Tensor) -> Tensor:
+        """An image of a stage in the last stage's size, within the range that it is kept in."""
+        if self.in_last_stage:
+            return image
+        # Enlarging overshoots at edges.
+        return self._parametrization(schedules.resized(image, self._stages[-1].shape))().detach()
+
+    def back_to_best(self, rate: float) -> float:
+        """Go back to the best image with a new optimizer.
+
+        Args:
+            rate: what its learning rate is multiplied with.
+
+        Returns:
+            The learning rate.
+        """
+        rates = [group["lr"] * rate for group in self.optimizer.param_groups]
+        self.image.assign(self.best_image)
+        self.optimizer = self._make_optimizer(self.image.variables)
+        for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = lr
+        return float(rates[0])
+
+    @torch.no_grad()
+    def current(self) -> Tensor:
+        """A copy of the image as it is."""
+        return self.image().detach().clone()
+
+    def fingerprint(self) -> list[int]:
+        """Of the variables: the sum of their bits, cheaper than a copy to compare with."""
+        integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+        return [
+            int(variable.detach().view(integers[variable.element_size()]).sum())
+            for variable in self.image.variables
+        ]
+
+    def between_steps(self) -> dict[str, Any]:
+        """What a checkpoint needs to know of the moment before a step.
+
+        The tensors are there only if they may change before the step can be broken off.
+        """
+        return {
+            "position": asdict(self.at),
+            "rng": torch.get_rng_state(),
+            "seconds": self.clock.seconds,
+            "recoveries": [asdict(one) for one in self.recoveries],
+            **(self._safe_tensors() if self._moves_within_steps() else {}),
+        }
+
+    def payload(self, before: dict[str, Any]) -> dict[str, Any]:
+        """The state before a step, whole.
+
+        Args:
+            before: what `between_steps` returned before the step that has just begun or been
+                broken off.
+        """
+        state = {**self._tensors(), **before}
+        done = state["position"]["evaluation"]
+        return {**state, "rows": [asdict(row) for row in self.rows if row.evaluation <= done]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `payload` returned."""
+        best = state["position"]["best"]
+        self.at = Position(**{**state["position"], "best": Row(**best) if best else None})
+        best_image = state["best_image"].to(self.best_image.device)
+        if self.at.stage:
+            self._enter(best_image)
+        self.best_image = best_image
+        with torch.no_grad():
+            for variable, value in zip(self.image.variables, state["variables"], strict=True):
+                variable.copy_(value)
+        if state["optimizer"] is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        self.clock.before = state["seconds"]
+        self.rows = [Row(**row) for row in state["rows"]]
+        self.recoveries = [Recovery(**one) for one in state["recoveries"]]
+
+    def _enter(self, image: Tensor) -> None:
+        objective = self.stage.objective()
+        self.image = self._parametrization(image)
+        self.evaluation = Evaluation(self.image, objective, recorded=self.stage.recorded)
+        self.optimizer = self._make_optimizer(self.image.variables)
+        self.best_image = self.current()
+
+    def _moves_within_steps(self) -> bool:
+        """Whether the optimizer moves the image before a step's last evaluation.
+
+        With one evaluation per step, such as Adam's, nothing has moved where a step can be broken
+        off, and no copy is needed. The last step tells; before the first one it is known of Adam,
+        whose moments are as large as the copies would be.
+        """
+        if self.at.step == 0:
+            return not isinstance(self.optimizer, torch.optim.Adam)
+        return self.at.evaluation - self.at.step_began != 1
+
+    def _tensors(self) -> dict[str, Any]:
+        """The large part of the state, as it is until the next evaluation."""
+        return {
+            "variables": [variable.detach() for variable in self.image.variables],
+            "best_image": self.best_image,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def _safe_tensors(self) -> dict[str, Any]:
+        """The tensors, safe from the step that follows."""
+        tensors = self._tensors()
+        return {
+            "variables": [variable.clone() for variable in tensors["variables"]],
+            "best_image": tensors["best_image"],
+            "optimizer": snapshot(tensors["optimizer"]),
+        }

@@ -1,0 +1,306 @@
+"""Sinks for what the trainer emits: JSON lines, image files, TensorBoard, progress bar."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams as hparams_summaries
+
+from nst.files import atomic_write
+from nst.pictures import images
+from nst.run.records import Row
+from nst.run.results import Result, Start
+
+log = logging.getLogger(__name__)
+
+
+def _free(_: Path) -> None:
+    """What a sink does about the files of a folder of which no list is kept."""
+
+
+class Tracker:
+    """A sink that ignores everything; the base of the others."""
+
+    def on_start(self, start: Start) -> None:
+        """Called once before the first evaluation."""
+
+    def on_evaluation(self, row: Row) -> None:
+        """Called after every evaluation with finite losses."""
+
+    def on_image(self, evaluation: int, image: Tensor) -> None:
+        """Called with the image (1 x 3 x H x W) that an evaluation measured."""
+
+    def on_end(self, result: Result) -> None:
+        """Called once after the last evaluation."""
+
+    def close(self) -> None:
+        """Release files; called once, whatever happened before."""
+
+
+class JsonLines(Tracker):
+    """`losses.jsonl`: one JSON object per evaluation, in order, written through line by line.
+
+    A process that is killed may leave the last line cut off; readers should leave such a line out.
+    A resumed run begins with the rows that its checkpoint holds: what the killed run wrote after it
+    comes once more, and no line is there twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def on_start(self, start: Start) -> None:
+        """Write the rows before a resumption, and open the file for those to come."""
+        atomic_write(self._path, "".join(map(_json_line, start.rows)).encode())
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+
+    def on_evaluation(self, row: Row) -> None:
+        """Append the row."""
+        if self._file is not None:
+            self._file.write(_json_line(row))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+class ImageFolder(Tracker):
+    """`images/`: the prepared inputs and the intermediate images, named by evaluation.
+
+    Args:
+        folder: made where it is missing.
+        claim: called with the path of every file before it is written.
+    """
+
+    def __init__(self, folder: Path, claim: Callable[[Path], object] = _free) -> None:
+        self._folder = folder
+        self._claim = claim
+
+    def on_start(self, start: Start) -> None:
+        """Write both inputs as the run sees them."""
+        self._folder.mkdir(exist_ok=True)
+        self._save(start.content, "content.png")
+        self._save(start.style, "style.png")
+
+    def on_image(self, evaluation: int, image: Tensor) -> None:
+        """Write one image."""
+        self._save(image, f"{evaluation:06d}.png")
+
+    def _save(self, image: Tensor, name: str) -> None:
+        path = self._folder / name
+        self._claim(path)
+        images.save(images.to_picture(image), path)
+
+
+class TensorBoard(Tracker):
+    """TensorBoard event file; the x-axis of everything is evaluations.
+
+    Args:
+        folder: the run's folder, whose path below the log directory becomes the run's name.
+        config: the resolved config as YAML, shown as text.
+        hparams: what makes the scalars of what is known at the start that tell this run from
+            others, shown in the hparams table.
+        claim: called with the path of the file once it is there; its name is new.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        hparams: Callable[[Start], Mapping[str, Any]],
+        claim: Callable[[Path], object] = _free,
+    ) -> None:
+        self._folder = folder
+        self._claim = claim
+        self._opened: SummaryWriter | None = None
+        self._config = config
+        self._hparams = hparams
+        self._inputs: tuple[Tensor, Tensor] | None = None
+        self._previous: Row | None = None
+
+    def on_start(self, start: Start) -> None:
+        """Open the event file and show the config."""
+        # TensorBoard then leaves out what a killed run wrote after the checkpoint.
+        purge = start.rows[-1].evaluation + 1 if start.rows else None
+        others = set(self._folder.glob("*.tfevents.*"))
+        self._opened = SummaryWriter(str(self._folder), purge_step=purge)
+        for path in set(self._folder.glob("*.tfevents.*")) - others:
+            self._claim(path)
+        self._previous = start.rows[-1] if start.rows else None
+        indented = "\n".join(f"    {line}" for line in self._config.splitlines())
+        self._text("config", indented)
+        self._inputs = start.content, start.style
+
+    def on_evaluation(self, row: Row) -> None:
+        """Plot the terms and the speed."""
+        for name in ("total", "content", "style", "tv"):
+            self._scalar(f"loss/{name}", getattr(row, name), row.evaluation)
+        for name, value in row.layers.items():
+            self._scalar(f"per_layer/{name}", value, row.evaluation)
+        if self._previous and row.seconds > self._previous.seconds:
+            count = row.evaluation - self._previous.evaluation
+            speed = count / (row.seconds - self._previous.seconds)
+            self._scalar("speed/evaluations_per_second", speed, row.evaluation)
+        if row.cost != row.evaluation:
+            self._scalar("schedule/scale", row.scale, row.evaluation)
+            self._scalar("schedule/cost", row.cost, row.evaluation)
+        self._previous = row
+
+    def on_image(self, evaluation: int, image: Tensor) -> None:
+        """Show one intermediate image."""
+        self._image("image/current", images.to_unit_tensor(image), evaluation)
+
+    def on_end(self, result: Result) -> None:
+        """Show content, style and result side by side, and the row of the hparams table."""
+        end = result.losses[-1].evaluation if result.losses else 0
+        if self._inputs is not None:
+            panels = [images.to_unit_tensor(image) for image in self._inputs]
+            picture = images.load(result.picture)
+            panels.append(images.to_unit_tensor(images.to_tensor(picture, _hw(panels[0]))))
+            self._image("image/content_style_result", _side_by_side(panels), end)
+        if result.best:
+            terms = ("total", "content", "style")
+            found = {f"picture_{name}": getattr(result.picture_losses, name) for name in terms}
+            found |= {"clipped": result.picture_losses.clipped, "seconds": result.seconds}
+            metrics = {f"summary/{name}": value for name, value in found.items()}
+            self._hparams_row(self._hparams(result.start), metrics, end)
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _writer(self) -> SummaryWriter:
+        assert self._opened is not None  # noqa: S101 - on_start comes first
+        return self._opened
+
+    def _hparams_row(
+        self, hparams: Mapping[str, Any], metrics: dict[str, float], evaluation: int
+    ) -> None:
+        # SummaryWriter.add_hparams would open a second run in a sub-folder; the summaries that it
+        # writes go into this run's own file instead. The first of the three, the experiment
+        # record, belongs to a whole table, and TensorBoard makes one itself where it is missing.
+        # The table drops values that are False, so booleans go in as words.
+        values = {k: str(v) if isinstance(v, bool) else v for k, v in hparams.items()}
+        _, start, end = hparams_summaries(values, metrics)  # type: ignore[no-untyped-call]
+        writer = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
+        for summary in (start, end):
+            writer.add_summary(summary)
+        for name, value in metrics.items():
+            self._scalar(name, value, evaluation)
+
+    def _scalar(self, tag: str, value: float, evaluation: int) -> None:
+        self._writer.add_scalar(tag, value, evaluation)
+
+    def _image(self, tag: str, image: Tensor, evaluation: int) -> None:
+        self._writer.add_image(tag, image, evaluation)
+
+    def _text(self, tag: str, text: str) -> None:
+        self._writer.add_text(tag, text)
+
+
+class Progress(Tracker):
+    """Progress bar on a terminal, and one logged estimate of the whole run's time anywhere.
+
+    Args:
+        bar: whether there is a bar; of runs side by side each would write over the others'.
+    """
+
+    # Evaluations to time before the estimate; the first, which warms up, is left out.
+    _SAMPLE = 5
+
+    def __init__(self, bar: bool = True) -> None:
+        from tqdm import tqdm  # not among what the library alone needs
+
+        self._tqdm = tqdm
+        self._shown = bar and sys.stderr.isatty()
+        self._bar: tqdm[Any] | None = None
+        self._start: Start | None = None
+        self._first: Row | None = None
+        self._began = 0.0
+
+    def on_start(self, start: Start) -> None:
+        """Open the bar."""
+        self._start = start
+        self._began = time.perf_counter()
+        self._bar = self._tqdm(
+            total=start.budget.evaluations,
+            initial=start.rows[-1].cost if start.rows else 0,
+            unit="eval",
+            bar_format="{l_bar}{bar}| {n:.0f}/{total} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+            disable=not self._shown,
+        )
+
+    def on_evaluation(self, row: Row) -> None:
+        """Advance the bar."""
+        if self._bar is None:
+            return
+        self._bar.set_postfix(loss=f"{row.total:.4g}", step=row.step, refresh=False)
+        self._bar.update(row.cost - self._bar.n)
+        self._first = self._first or row
+        if row.evaluation - self._first.evaluation == self._SAMPLE:
+            self._bar.clear()  # a log line would otherwise begin behind the bar
+            self._estimate((row.seconds - self._first.seconds) / (row.cost - self._first.cost))
+            self._bar.refresh()
+
+    def on_end(self, result: Result) -> None:
+        """Close the bar at its end."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def close(self) -> None:
+        """Close the bar, where the run broke off."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _estimate(self, each: float) -> None:
+        """Log what the whole run will take, from the seconds of a full-size evaluation."""
+        assert self._start is not None  # noqa: S101 - on_start comes first
+        budget = self._start.budget
+        bounds = []
+        if budget.evaluations is not None:
+            bounds.append(budget.evaluations * each)
+        if budget.seconds is not None:
+            bounds.append(budget.seconds)
+        if bounds:
+            log.info("%.3f s per evaluation, about %s in all", each, _duration(min(bounds)))
+        else:
+            log.info("%.3f s per evaluation", each)
+
+
+def _json_line(row: Row) -> str:
+    return json.dumps(asdict(row)) + "\n"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _hw(image: Tensor) -> tuple[int, int]:
+    return image.shape[1], image.shape[2]
+
+
+def _side_by_side(panels: list[Tensor]) -> Tensor:
+    """Images 3 x H x W next to each other at the first one's height."""
+    height = panels[0].shape[1]
+    scaled = []
+    for panel in panels:
+        width = max(1, round(panel.shape[2] * height / panel.shape[1]))
+        resized = F.interpolate(panel[None], (height, width), mode="bilinear", antialias=True)
+        scaled.append(resized[0].clamp(0, 1))
+    return torch.cat(scaled, dim=2)
