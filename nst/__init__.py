@@ -10,14 +10,21 @@ The command is `python -m nst`; the library is `stylize` and the parts that it i
 
 __version__ = "0.1.0"
 
+import sys
+
 from nst.api import stylize
 from nst.errors import InputError
+from nst.objective import statistics
 from nst.optim import gamuts, inits
 from nst.optim.optimizers import adam, lbfgs, lbfgs_torch
 from nst.optim.parametrizations import fourier, pixel
 from nst.optim.schedules import Scale
 from nst.run.records import Budget, Row
 from nst.run.results import Result
+
+# So that `from nst.inits import Canvas` works too, wherever the module is.
+for _module in (gamuts, inits, statistics):
+    sys.modules[f"nst.{_module.__name__.rpartition('.')[2]}"] = _module
 
 __all__ = [
     "Budget",
@@ -32,5 +39,6 @@ __all__ = [
     "lbfgs",
     "lbfgs_torch",
     "pixel",
+    "statistics",
     "stylize",
 ]

@@ -13,13 +13,17 @@ from PIL import Image
 from torch import Tensor
 
 from nst.errors import InputError
-from nst.network.vgg import VGG19, Pooling, check_taps, minimum_side, usual_pooling
+from nst.network.architecture import VGG_19
+from nst.network.vgg import VGG19, Pooling, usual_pooling
 from nst.network.weights import resolve
 from nst.objective import Objective, Precision, Terms
-from nst.objective.balanced import BalancedObjective
+from nst.objective.balanced import balanced
 from nst.objective.cost import largest_piece
-from nst.objective.functional import GramNormalization
+from nst.objective.objective import layout, network_dtype
+from nst.objective.statistics import MSE, Gram, Statistic
+from nst.objective.statistics.base import described
 from nst.objective.tiling import tiles
+from nst.objective.transfer import transfer
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
 from nst.optim import gamuts, inits, optimizers, parametrizations, schedules
 from nst.optim.gamuts import Gamut
@@ -60,7 +64,8 @@ def stylize(
     content_weight: float = 1.0,
     style_weight: float | None = None,
     tv_weight: float = 0.0,
-    gram: GramNormalization = "chw",
+    style_loss: Statistic = Gram(),  # noqa: B008 - it has no state
+    content_loss: Statistic = MSE(),  # noqa: B008
     joint: bool = True,
     precision: Precision = "fp32",
     weights: str = "auto",
@@ -107,7 +112,8 @@ def stylize(
         content_weight: factor of the content term.
         style_weight: factor of the style term; None is 1, or 1e6 without a strength.
         tv_weight: factor of the total variation.
-        gram: normalisation of the Gram matrices, see `nst.objective.functional.gram`.
+        style_loss: what of the features is style, see `nst.objective.statistics`.
+        content_loss: what of them is content.
         precision: of the network, see `nst.objective.Objective`.
         joint: content and style term share a pass, see `nst.objective.Objective`.
         weights: `auto`, `imagenet`, `embedded`, `random` or a path, see
@@ -164,7 +170,7 @@ def stylize(
     taps = [*(content_layers if content_weight else ()), *(style_layers if style_weight else ())]
     if not taps:
         raise InputError("nothing to optimise: no layer has a weight in the content or style term")
-    check_taps(taps)
+    VGG_19.check(taps)
     schedules.check(schedule)
     if saved_as not in images.WRITTEN:
         raise InputError(f"saved_as must be one of {', '.join(images.WRITTEN)}, not {saved_as}")
@@ -176,8 +182,8 @@ def stylize(
     pictures = inputs.load(
         *(content, style, resize, where),
         size=sizes[0],
-        minimum=minimum_side(taps),
-        layer=taps[-1],
+        minimum=VGG_19.minimum_side(taps),
+        layer=VGG_19.deepest(taps),
         max_megapixels=max_megapixels,
     )
     # Read now: the file may be gone when the run is done.
@@ -207,13 +213,15 @@ def stylize(
         pooling = pooling or usual_pooling(found)
 
         def make_network() -> VGG19:
-            return VGG19(found.tensors, taps, pooling).to(where)
+            network = VGG19(found.tensors, taps, pooling).to(where)
+            dtype = network_dtype(precision, torch.float32)
+            return network.computing_in(dtype, layout(where, joint=joint))
 
         of_network = (found.sha256, frozenset(taps), pooling, where, precision, joint)
         network = together.network(of_network, make_network) if together else make_network()
         scales: dict[int, Mapping[str, float]] = {}
 
-        make = Objective if strength is None else partial(BalancedObjective, strength=strength)
+        make = transfer if strength is None else partial(balanced, strength=strength)
 
         def make_objective(network: VGG19, side: int, precision: Precision) -> Objective:
             return make(
@@ -224,7 +232,8 @@ def stylize(
                 content_weight=content_weight,
                 style_weight=style_weight,
                 tv_weight=tv_weight,
-                gram=gram,
+                style_loss=style_loss,
+                content_loss=content_loss,
                 precision=precision,
                 joint=joint,
                 tile_size=tile_size,
@@ -236,7 +245,7 @@ def stylize(
             return partial(together.evaluate, own) if together else own
 
         def in_tiles(shape: tuple[int, int]) -> bool:
-            return len(tiles(*shape, tile_size, taps)) > 1
+            return len(tiles(*shape, tile_size, VGG_19.halos(taps))) > 1
 
         def stage(scale: schedules.Scale, side: int) -> Stage:
             own = pictures.shape(side)
@@ -274,7 +283,8 @@ def stylize(
                 "content_weight": content_weight,
                 "style_weight": style_weight,
                 "tv_weight": tv_weight,
-                "gram": gram,
+                "style_loss": described(style_loss),
+                "content_loss": described(content_loss),
                 "joint": joint,
                 "precision": precision,
                 "parametrization": identity.call(parametrization),

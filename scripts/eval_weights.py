@@ -29,7 +29,7 @@ import nst
 from nst.files import atomic_write
 from nst.network.vgg import VGG19, usual_pooling
 from nst.network.weights import resolve
-from nst.objective.functional import gram
+from nst.objective.statistics import Gram, Positions
 from nst.objective.yardstick import GATYS_STYLE
 from nst.pictures import images
 from nst.report.canvas import Box, Sheet
@@ -94,7 +94,8 @@ def retrieval(network: VGG19, sets: Sequence[Tensor]) -> dict[str, float]:
     vectors: dict[str, list[Tensor]] = {}
     for batch in sets:
         for tap, features in network(batch.to(device)).items():
-            matrices = gram(features - features.mean((2, 3), keepdim=True))
+            centred = features - features.mean((2, 3), keepdim=True)
+            matrices = Gram().gather(centred, Positions(tuple(centred.shape)))
             rooted = matrices.sign() * matrices.abs().sqrt()
             unit = torch.nn.functional.normalize(rooted.flatten(1))
             vectors.setdefault(tap, []).append(unit)

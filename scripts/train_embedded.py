@@ -39,7 +39,7 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from nst.files import atomic_write
-from nst.network.weights import convolutions, follows_pooling
+from nst.network.architecture import VGG_19
 from nst.pictures.images import statistics
 from textures import realisations
 
@@ -221,7 +221,7 @@ class Trunk(nn.Module):
     def __init__(self, classes: int):
         super().__init__()
         self.layers, self.heads = nn.ModuleDict(), nn.ModuleDict()
-        for name, _, inputs, outputs in convolutions():
+        for name, _, inputs, outputs in VGG_19.convolutions:
             self.layers[name] = nn.ModuleList(
                 [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
             )
@@ -236,7 +236,7 @@ class Trunk(nn.Module):
         """Each convolution's name and its output after batch norm and ReLU."""
         signal = images
         for name, (convolution, norm) in self.layers.items():
-            if follows_pooling(name):
+            if VGG_19.pooling_before(name):
                 signal = F.max_pool2d(signal, 2)
             signal = F.relu(norm(convolution(signal)))
             yield name, signal
@@ -273,7 +273,7 @@ def fold(trunk: Trunk, pictures: Pictures, batches: int) -> dict[str, Tensor]:
         for name, signal in trunk.activations(pictures.batch(-1 - k, count, side)[0]):
             means[name] = means.get(name, 0) + signal.double().mean((0, 2, 3)) / batches
     tensors, before = {}, torch.ones(3, dtype=torch.float64, device=pictures.pool.device)
-    for name, index, _, _ in convolutions():
+    for name, index, _, _ in VGG_19.convolutions:
         if name not in trunk.layers:
             break
         convolution, norm = trunk.layers[name]

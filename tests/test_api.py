@@ -63,7 +63,7 @@ def test_result_says_what_happened(content_path: Path, style_path: Path) -> None
 
 
 def test_loss_falls_with_both_optimizers(content_path: Path, style_path: Path) -> None:
-    for optimizer in (nst.optim.lbfgs, partial(nst.adam, lr=0.05)):
+    for optimizer in (nst.lbfgs, partial(nst.adam, lr=0.05)):
         result = run(
             content_path, style_path, optimizer=optimizer, budget=nst.Budget(evaluations=30)
         )
@@ -110,7 +110,7 @@ def test_sinks_see_start_rows_images_and_end(content_path: Path, style_path: Pat
 def test_checkpoint_and_resume(content_path: Path, style_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     asked = iter([None] * 5 + ["SIGTERM"])
-    optimizer = partial(nst.optim.lbfgs, max_iter=2)
+    optimizer = partial(nst.lbfgs, max_iter=2)
     options = {"optimizer": optimizer, "checkpoint": path, "checkpoint_every": 4}
     whole = run(content_path, style_path, optimizer=optimizer, budget=nst.Budget(steps=4))
     cut = run(content_path, style_path, stop_requested=lambda: next(asked), **options)
@@ -173,7 +173,7 @@ def test_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("optimizer", [nst.adam, nst.optim.lbfgs])
+@pytest.mark.parametrize("optimizer", [nst.adam, nst.lbfgs])
 def test_cuda_agrees_with_the_cpu(content_path: Path, style_path: Path, optimizer) -> None:
     given = {"optimizer": optimizer, "budget": nst.Budget(evaluations=30)}
     results = [run(content_path, style_path, device=name, **given) for name in ("cpu", "cuda")]

@@ -14,9 +14,11 @@ from torch import Tensor
 import nst
 from nst.network.vgg import VGG19
 from nst.network.weights import Weights
-from nst.objective import Objective, functional
-from nst.objective.balanced import BalancedObjective, goal, in_size_of
+from nst.objective import transfer, variation
+from nst.objective.balanced import balanced, goal, in_size_of
 from nst.objective.batch import Batch, signature
+from nst.objective.statistics import Gram
+from nst.objective.terms import above_goal
 from support import Command, checker_picture, xor_picture
 
 CONTENT, STYLE = {"relu2_2": 2.0, "relu1_2": 1.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
@@ -74,7 +76,7 @@ def shares(network: VGG19, content: Tensor, style: Tensor, image: Tensor) -> tup
 @pytest.mark.parametrize("strength", [0.2, 0.5, 1.0])
 def test_terms_follow_the_formula(network: VGG19, pictures, strength: float) -> None:
     content, style, image = pictures
-    objective = BalancedObjective(
+    objective = balanced(
         *(network, content, style),
         strength=strength,
         content_weight=5.0,
@@ -88,27 +90,27 @@ def test_terms_follow_the_formula(network: VGG19, pictures, strength: float) -> 
     terms = objective(image)
     torch.testing.assert_close(terms.content, 5 * c)
     torch.testing.assert_close(terms.style, 7 * (ratio - 1 - torch.log(ratio)))
-    torch.testing.assert_close(terms.tv, 0.3 * functional.total_variation(image))
+    torch.testing.assert_close(terms.tv, 0.3 * variation.total_variation(image))
     torch.testing.assert_close(terms.total, terms.content + terms.style + terms.tv)
-    plain = Objective(network, content, style, **LAYERS)(image)
+    plain = transfer(network, content, style, **LAYERS)(image)
     torch.testing.assert_close(terms.layers, plain.layers)
 
 
 def test_either_picture_has_one_term_of_1_and_one_of_0(network: VGG19, pictures) -> None:
     content, style, _ = pictures
-    objective = BalancedObjective(network, content, style, strength=0.5, **LAYERS)
+    objective = balanced(network, content, style, strength=0.5, **LAYERS)
     start = objective(content)
     assert start.content.item() == 0
     assert start.style.item() == pytest.approx(1 / goal(0.5) - 1 + log(goal(0.5)))
     assert objective(in_size_of(content, style)).content.item() == pytest.approx(1)
-    whole = BalancedObjective(network, content, in_size_of(content, style), strength=0.5, **LAYERS)
+    whole = balanced(network, content, in_size_of(content, style), strength=0.5, **LAYERS)
     assert whole(in_size_of(content, style)).style.item() == 0
 
 
 def test_layers_that_are_left_out_are_no_part_of_the_average(network: VGG19, pictures) -> None:
     content, style, _ = pictures
     layers = {"content_layers": CONTENT, "style_layers": {"relu2_1": 4.0}}
-    objective = BalancedObjective(network, content, style, strength=0.5, **layers)
+    objective = balanced(network, content, style, strength=0.5, **layers)
     assert objective(content).style.item() == pytest.approx(1 / goal(0.5) - 1 + log(goal(0.5)))
 
 
@@ -126,8 +128,8 @@ def test_scale_of_the_activations_means_nothing(
             for name, tensor in weights.tensors.items()
         }
         network = VGG19(tensors, [*CONTENT, *STYLE]).double()
-        objective = BalancedObjective(
-            network, content, style, strength=0.5, gram=normalization, **LAYERS
+        objective = balanced(
+            network, content, style, strength=0.5, style_loss=Gram(normalization), **LAYERS
         )
         found = objective(image)
         return [found.content.item(), found.style.item(), found.total.item()]
@@ -140,7 +142,7 @@ def test_gradient(network: VGG19, pictures, strength: float) -> None:
     content, style, image = pictures
     small, corner = image[..., :4, :4].clone().requires_grad_(), content[..., :4, :4]
     objectives = [
-        BalancedObjective(network, corner, style, strength=strength, joint=joint, **LAYERS)
+        balanced(network, corner, style, strength=strength, joint=joint, **LAYERS)
         for joint in (False, True)
     ]
     assert torch.autograd.gradcheck(lambda x: objectives[0](x).total, small)
@@ -150,16 +152,16 @@ def test_gradient(network: VGG19, pictures, strength: float) -> None:
 
 def test_below_its_goal_the_style_pulls_no_more(network: VGG19, pictures) -> None:
     content, style, _ = pictures
-    objective = BalancedObjective(network, content, style, strength=0, **LAYERS)
+    objective = balanced(network, content, style, strength=0, **LAYERS)
     start = content.clone().requires_grad_()
-    plain = Objective(network, content, style, content_weight=0, **LAYERS)
+    plain = transfer(network, content, style, content_weight=0, **LAYERS)
     (slope,) = torch.autograd.grad(plain(start).total, start)
     near = (content - 1e-3 * slope / slope.norm()).requires_grad_()
     assert shares(network, content, style, near)[1] < goal(0)
     terms = objective(near)
     assert terms.style.item() == 0
     (gradient,) = torch.autograd.grad(terms.total, near)
-    alone = BalancedObjective(network, content, style, strength=0, style_weight=0, **LAYERS)
+    alone = balanced(network, content, style, strength=0, style_weight=0, **LAYERS)
     (expected,) = torch.autograd.grad(alone(near).total, near)
     torch.testing.assert_close(gradient, expected)
     assert expected.abs().max() > 0
@@ -167,12 +169,12 @@ def test_below_its_goal_the_style_pulls_no_more(network: VGG19, pictures) -> Non
 
 def test_above_goal_and_its_slope() -> None:
     distance = torch.tensor([0.1, 0.5, 1.0, 3.0, 80.0], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda d: functional.above_goal(d, 0.5 + 1e-9), distance)
-    term = functional.above_goal(distance, 0.5)
+    assert torch.autograd.gradcheck(lambda d: above_goal(d, 0.5 + 1e-9), distance)
+    term = above_goal(distance, 0.5)
     assert term[:2].tolist() == [0, 0]
     assert term[3].item() == pytest.approx(6 - 1 - log(6))
     (slope,) = torch.autograd.grad(term.sum(), distance)
-    torch.testing.assert_close(slope, functional.above_goal_slope(distance.detach(), 0.5))
+    torch.testing.assert_close(slope, (2 - 1 / distance.detach()).clamp(min=0))
 
 
 def test_goal_falls_from_all_to_nearly_nothing() -> None:
@@ -192,9 +194,7 @@ def test_in_tiles_as_a_whole(weights: Weights) -> None:
     network = VGG19(weights.tensors, [*CONTENT, *STYLE])
     found = []
     for tile_size in (None, 32):
-        objective = BalancedObjective(
-            network, content, style, strength=0.5, tile_size=tile_size, **LAYERS
-        )
+        objective = balanced(network, content, style, strength=0.5, tile_size=tile_size, **LAYERS)
         terms = objective(image)
         found.append((terms.total, torch.autograd.grad(terms.total, image)[0]))
         assert (len(objective.tiles(image)) > 1) == (tile_size is not None)
@@ -205,9 +205,7 @@ def test_in_tiles_as_a_whole(weights: Weights) -> None:
 def test_in_a_batch_as_alone(network: VGG19, pictures) -> None:
     content, style, image = pictures
     objectives = [
-        BalancedObjective(
-            network, content * scale, style, strength=strength, style_weight=scale, **LAYERS
-        )
+        balanced(network, content * scale, style, strength=strength, style_weight=scale, **LAYERS)
         for strength, scale in ((0.2, 1.0), (0.8, 0.5), (1.0, 2.0))
     ]
     images = [(image * factor).requires_grad_() for factor in (1.0, 0.7, 0.3)]
@@ -218,7 +216,7 @@ def test_in_a_batch_as_alone(network: VGG19, pictures) -> None:
         torch.testing.assert_close(terms.total, alone.total)
         gradients = [torch.autograd.grad(each.total, picture)[0] for each in (terms, alone)]
         torch.testing.assert_close(*gradients)
-    plain = Objective(network, content, style, **LAYERS)
+    plain = transfer(network, content, style, **LAYERS)
     assert signature(objectives[0], image) == signature(objectives[1], image)
     assert signature(objectives[0], image) != signature(plain, image)
 
@@ -227,7 +225,7 @@ def test_pictures_that_agree_neither_divide_by_zero_nor_blow_up(network: VGG19, 
     content, _, image = pictures
     grey = torch.full_like(content, 0.25)
     for first, second in ((content, content), (grey, grey), (grey, image), (image, grey)):
-        objective = BalancedObjective(network, first, second, strength=0.5, **LAYERS)
+        objective = balanced(network, first, second, strength=0.5, **LAYERS)
         assert min(objective.scales.values()) > 0
         for each in (first, second, image):
             each = each.clone().requires_grad_()
@@ -242,7 +240,7 @@ def test_layer_that_no_picture_excites_is_left_out(weights: Weights, pictures) -
     dead = VGG19({**weights.tensors, "conv2_1.bias": bias}, ["relu2_1", "relu1_1"]).double()
     content, style, image = pictures
     layers = {"content_layers": {"relu1_1": 1.0}, "style_layers": {"relu1_1": 1.0, "relu2_1": 1.0}}
-    objective = BalancedObjective(dead, content, style, strength=0.5, **layers)
+    objective = balanced(dead, content, style, strength=0.5, **layers)
     assert objective.scales["style/relu2_1"] == 0
     assert objective(image).total.isfinite()
 

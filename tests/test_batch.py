@@ -19,9 +19,10 @@ from torch import Tensor
 import nst
 from nst.network.vgg import VGG19
 from nst.network.weights import Weights
-from nst.objective import Objective
+from nst.objective import Objective, transfer
 from nst.objective.batch import Batch, signature
 from nst.objective.cost import needed
+from nst.objective.statistics import Gram
 from nst.run import memory
 from nst.run.rendezvous import Member, Rendezvous
 from support import Command, checker_picture, xor_picture
@@ -51,7 +52,7 @@ def make(network: VGG19, seed: int, dtype: torch.dtype = torch.float64, **option
         **options,
     }
     content, style = picture(seed, dtype=dtype), picture(9 + seed, (24, 12 + seed), dtype)
-    return Objective(network, content, style, **given)
+    return transfer(network, content, style, **given)
 
 
 def network(weights: Weights, dtype: torch.dtype = torch.float64) -> VGG19:
@@ -71,7 +72,7 @@ def test_batch_has_the_terms_and_gradients_of_single_images(
     weights: Weights, dtype: torch.dtype, close: float, gram: str
 ) -> None:
     shared = network(weights, dtype)
-    objectives = [make(shared, seed, dtype, gram=gram) for seed in range(3)]
+    objectives = [make(shared, seed, dtype, style_loss=Gram(gram)) for seed in range(3)]
     images = [picture(20 + seed, dtype=dtype) for seed in range(3)]
     leaves = [image.clone().requires_grad_() for image in images]
     found = Batch(objectives, images[0])(leaves)
@@ -108,7 +109,7 @@ def test_what_may_share_a_batch(weights: Weights) -> None:
     others = [
         signature(make(shared, 0), picture(1, (20, 16))),
         signature(make(network(weights), 0), image),
-        signature(make(shared, 0, gram="hw"), image),
+        signature(make(shared, 0, style_loss=Gram("hw")), image),
         signature(make(shared, 0, content_weight=0), image),
         signature(make(shared, 0), image.float()),
     ]
@@ -204,7 +205,7 @@ def test_other_sizes_and_other_ways_go_alone(weights: Weights, sizes: list[int])
 
     def other(member: Member) -> str:
         taps = {"content_layers": CONTENT, "style_layers": STYLE}
-        own = Objective(shared, picture(1, (24, 18)), picture(2), **taps)
+        own = transfer(shared, picture(1, (24, 18)), picture(2), **taps)
         for index in range(2):
             image = picture(index, (24, 18))
             terms, slope = gradient(partial(member.evaluate, own), image)
@@ -257,7 +258,7 @@ def test_failing_objective_is_its_own_members_error(weights: Weights) -> None:
 
     def broken(member: Member) -> None:
         own = make(shared, 0)
-        own.style_target.pop("relu2_1")
+        own.targets["style"].pop("relu2_1")
         member.evaluate(own, picture(1))
 
     runs = [partial(evaluations, 2, partial(make, shared, i)) for i in (1, 2)]

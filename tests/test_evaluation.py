@@ -12,7 +12,7 @@ from torch import Tensor
 from nst import gamuts
 from nst.network.vgg import VGG19
 from nst.network.weights import Weights
-from nst.objective import Objective
+from nst.objective import Objective, transfer
 from nst.optim import parametrizations
 from nst.optim.lbfgs import LBFGS
 from nst.run import evaluation
@@ -33,7 +33,7 @@ def small_objective(weights: Weights, device: str = "cpu", **options) -> Objecti
     generator = torch.Generator().manual_seed(2)
     content, style = (torch.randn(1, 3, 24, 32, generator=generator).to(device) for _ in range(2))
     network = VGG19(weights.tensors, [*CONTENT, *STYLE]).to(device)
-    return Objective(network, content, style, content_layers=CONTENT, style_layers=STYLE, **options)
+    return transfer(network, content, style, content_layers=CONTENT, style_layers=STYLE, **options)
 
 
 def start(device: str = "cpu") -> Tensor:

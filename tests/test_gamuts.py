@@ -16,7 +16,8 @@ import nst
 from nst import gamuts
 from nst.network.vgg import VGG19
 from nst.network.weights import Weights
-from nst.objective import Objective
+from nst.objective import transfer
+from nst.objective.statistics import Gram
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
 from nst.optim import parametrizations
 from nst.optim.schedules import Scale
@@ -114,7 +115,7 @@ def test_gradient_through_the_mapping(kind: str) -> None:
 def test_black_and_white_areas_can_be_moved(kind: str, value: float) -> None:
     image = gamuts.srgb(KINDS[kind])(normalised(torch.full((1, 3, 8, 8), value)))
     goal = normalised(torch.full((1, 3, 8, 8), 0.5))
-    optimizer = nst.optim.lbfgs(image.variables)
+    optimizer = nst.lbfgs(image.variables)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -127,7 +128,7 @@ def test_black_and_white_areas_can_be_moved(kind: str, value: float) -> None:
     assert unit(image()).sub(0.5).abs().max() < 0.01
 
 
-@pytest.mark.parametrize("optimizer", [nst.optim.lbfgs, nst.adam])
+@pytest.mark.parametrize("optimizer", [nst.lbfgs, nst.adam])
 @pytest.mark.parametrize("level", [0, 255])
 def test_picture_of_one_extreme_can_be_painted_on(level: int, optimizer) -> None:
     """At either bound the image is hardest to move; it gets as far as without a range."""
@@ -180,7 +181,7 @@ RUNS = {
     "tiles": {"memory": "tiled", "tile_size": 16, "budget": nst.Budget(evaluations=5)},
     "pyramid": {"schedule": [Scale(0.5, 12), Scale(1.0, None)], "parametrization": nst.fourier},
     "bfloat16": {"precision": "bf16"},
-    "hw": {"gram": "hw"},
+    "hw": {"style_loss": Gram("hw")},
     "plain loss": {"strength": None, "style_weight": 1e6},
 }
 
@@ -225,7 +226,7 @@ def test_clipped_counts_pixels_that_rounding_would_not_bring_back() -> None:
 def test_run_goes_on_within_the_same_gamut_alone(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     asked = iter([None] * 7 + ["SIGTERM"])
-    optimizer = partial(nst.optim.lbfgs, max_iter=4)
+    optimizer = partial(nst.lbfgs, max_iter=4)
     whole = run(optimizer=optimizer)
     cut = run(optimizer=optimizer, checkpoint=path, stop_requested=lambda: next(asked))
     assert cut.status == "interrupted"
@@ -273,7 +274,7 @@ def measured_again(folder: Path, name: str, weights: Weights) -> dict[str, float
     )
     picture = images.to_tensor(images.load(folder / name), content.shape[2:])
     network = VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "avg")
-    objective = Objective(
+    objective = transfer(
         network,
         content,
         style,

@@ -13,7 +13,7 @@ thread instead of two moves the reference implementation's own rows by up to 3e-
 - `joint=False` with torch's own L-BFGS, as in `experiment=reference`, computes in the reference's
   order. In float32 all rows of both optimizers follow `ReferenceLoop`'s (measured: they are equal
   to the last bit), and the golden ones wherever `ReferenceLoop` itself does.
-- `joint=True` and `nst.optim.lbfgs`, the defaults, sum the gradients of both terms within one pass
+- `joint=True` and `nst.lbfgs`, the defaults, sum the gradients of both terms within one pass
   and take L-BFGS's direction from products of matrices. In float32 Adam's rows follow the golden
   ones everywhere (measured: 4e-4) and L-BFGS's first five do (2e-4; 1e-2 at the end).
 - The same in float64, where the magnification begins at 1e-16: all rows follow `ReferenceLoop`'s
@@ -35,9 +35,10 @@ from torch import Tensor
 from torchvision import transforms
 
 from nst import inits
+from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG19
-from nst.network.weights import Weights, convolutions, file_weights
-from nst.objective import Objective
+from nst.network.weights import Weights, file_weights
+from nst.objective import transfer
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
 from nst.optim import optimizers
 from nst.pictures import images
@@ -72,7 +73,7 @@ def golden_network(tmp_path_factory: pytest.TempPathFactory) -> Network:
 def calibrated_network(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Network:
     state = {
         f"features.{index}.{kind}": weights.tensors[f"{name}.{kind}"]
-        for name, index, *_ in convolutions()
+        for name, index, *_ in VGG_19.convolutions
         for kind in ("weight", "bias")
     }
     return _saved(state, tmp_path_factory.mktemp("calibrated"))
@@ -109,7 +110,7 @@ def nst_run(
     """A run by the library's parts, which unlike `nst.stylize` can do it in float64."""
     content, style = (images.to_tensor(images.load(p), size).to(dtype) for p in pictures)
     start = INIT[init](inits.Canvas(content.float(), style.float(), seed, load=NotImplemented))
-    objective = Objective(
+    objective = transfer(
         VGG19(file_weights(network[1]).tensors, [*GATYS_CONTENT, *GATYS_STYLE]).to(dtype),
         content,
         style,

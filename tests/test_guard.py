@@ -18,7 +18,7 @@ from support import checker_picture, one_size, xor_picture
 
 
 def row(total: float) -> Row:
-    return Row(1, 1, 0.0, total, 0.0, 0.0, total, {}, 1.0, 1.0)
+    return Row(1, 1, 0.0, {"content": total, "style": 0.0, "tv": 0.0}, total, {}, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def noisy(lr: float, guard: Guard) -> nst.Result:
         size=32,
         weights="random",
         init=nst.inits.random,
-        optimizer=partial(nst.optim.lbfgs, lr=lr, max_step_rms=None),
+        optimizer=partial(nst.lbfgs, lr=lr, max_step_rms=None),
         gamut=nst.gamuts.free,  # within a range no loss can explode
         parametrization=nst.pixel,
         budget=nst.Budget(evaluations=60),
@@ -102,7 +102,7 @@ def poisoned(*bad: int):
             # Finite itself, but sqrt has no slope at 0.
             loss = loss + (image.detach() - image).square().sum().sqrt()
         zero = loss.detach() * 0
-        return Terms(loss, zero, zero, loss, {})
+        return Terms({"content": loss, "style": zero, "tv": zero}, loss, {})
 
     return objective
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from nst.network.vgg import VGG19
 from nst.network.weights import Weights
-from nst.objective import Objective
+from nst.objective import transfer
 from nst.objective.yardstick import balance
 
 CONTENT, STYLE = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
@@ -33,7 +33,7 @@ def gram(feature: torch.Tensor) -> torch.Tensor:
 
 def test_terms_follow_the_formula(network: VGG19, pictures) -> None:
     content, style, image = pictures
-    objective = Objective(
+    objective = transfer(
         network,
         content,
         style,
@@ -62,16 +62,16 @@ def test_terms_follow_the_formula(network: VGG19, pictures) -> None:
 
 def test_gradient(network: VGG19, pictures) -> None:
     content, style, image = pictures
-    objective = Objective(
+    objective = transfer(
         network, content, style, content_layers=CONTENT, style_layers=STYLE, style_weight=1e3
     )
     small = image[..., :4, :4].clone().requires_grad_(True)
     layers = {"content_layers": CONTENT, "style_layers": STYLE}
-    plain = Objective(network, content[..., :4, :4], style, **layers, joint=False)
+    plain = transfer(network, content[..., :4, :4], style, **layers, joint=False)
     assert torch.autograd.gradcheck(lambda x: plain(x).total, small)
     plain(small).total.backward()
     expected, small.grad = small.grad, None
-    (3 * Objective(network, content[..., :4, :4], style, **layers)(small).total).backward()
+    (3 * transfer(network, content[..., :4, :4], style, **layers)(small).total).backward()
     torch.testing.assert_close(small.grad, 3 * expected, rtol=1e-10, atol=0)
     image.requires_grad_(True)
     objective(image).total.backward()
@@ -81,7 +81,7 @@ def test_gradient(network: VGG19, pictures) -> None:
 
 def test_content_image_has_no_content_loss(network: VGG19, pictures) -> None:
     content, style, _ = pictures
-    objective = Objective(network, content, style, content_layers=CONTENT, style_layers=STYLE)
+    objective = transfer(network, content, style, content_layers=CONTENT, style_layers=STYLE)
     terms = objective(content)
     assert terms.content.item() == 0
     assert terms.style.item() > 0
@@ -89,10 +89,10 @@ def test_content_image_has_no_content_loss(network: VGG19, pictures) -> None:
 
 def test_term_without_weight_is_not_computed(network: VGG19, pictures) -> None:
     content, style, image = pictures
-    objective = Objective(
+    objective = transfer(
         network, content, style, content_layers=CONTENT, style_layers=STYLE, style_weight=0
     )
-    with patch("nst.objective.functional.gram_count", side_effect=AssertionError("not needed")):
+    with patch("nst.objective.statistics.Gram.gather", side_effect=AssertionError("not needed")):
         terms = objective(image)
     assert terms.style.item() == 0
     assert set(terms.layers) == {"content/relu2_2"}
@@ -104,7 +104,7 @@ def test_targets_are_computed_once_and_an_evaluation_is_one_forward_and_one_back
     content, style, image = pictures
     calls = []
     network.layers["conv1_1"].register_forward_hook(lambda *_: calls.append("forward"))
-    objective = Objective(network, content, style, content_layers=CONTENT, style_layers=STYLE)
+    objective = transfer(network, content, style, content_layers=CONTENT, style_layers=STYLE)
     assert len(calls) == 2
     image.requires_grad_(True)
     for _ in range(3):
@@ -117,7 +117,7 @@ def test_balance_is_1_for_either_picture_and_knows_no_weights(network: VGG19, pi
     style = image.roll(5, 3) ** 2  # of the content picture's size
 
     def balances(**weights: float) -> list[float]:
-        objective = Objective(
+        objective = transfer(
             network, content, style, content_layers=CONTENT, style_layers=STYLE, **weights
         )
         ends = objective(content), objective(style)
@@ -139,5 +139,5 @@ def test_balance_is_1_for_either_picture_and_knows_no_weights(network: VGG19, pi
 
 def test_balance_of_two_equal_pictures_is_0(network: VGG19, pictures) -> None:
     content, _, image = pictures
-    objective = Objective(network, content, content, content_layers=CONTENT, style_layers=STYLE)
+    objective = transfer(network, content, content, content_layers=CONTENT, style_layers=STYLE)
     assert balance(objective(image), objective(content), objective(content)) == 0

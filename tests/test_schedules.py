@@ -34,7 +34,7 @@ def towards(goal: float):
     def objective(image: Tensor) -> Terms:
         loss = (image - goal).square().mean()
         zero = loss.detach() * 0
-        return Terms(loss, zero, zero, loss, {})
+        return Terms({"content": loss, "style": zero, "tv": zero}, loss, {})
 
     return objective
 

@@ -14,9 +14,11 @@ from torch import Tensor
 
 import nst
 from nst.errors import InputError
-from nst.network.vgg import VGG19, tap_names
+from nst.network.architecture import VGG_19
+from nst.network.vgg import VGG19
 from nst.network.weights import Weights
-from nst.objective import Objective, Terms, cost, functional, tiling
+from nst.objective import Objective, Terms, cost, tiling, transfer, variation
+from nst.objective.statistics import Gram
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
 from nst.optim import parametrizations
 from support import Command
@@ -57,7 +59,7 @@ def compare(
     found = []
     ways: list[dict[str, Any]] = [{"joint": False}, {}, {"tile_size": tile_size}]
     for way in ways:
-        objective = Objective(
+        objective = transfer(
             VGG19(weights.tensors, [*layers[0], *layers[1]], pooling),
             content,
             style,
@@ -91,8 +93,8 @@ def test_gradient_and_terms_are_the_whole_pictures(
 @pytest.mark.parametrize(
     "options",
     [
-        {"gram": "hw"},
-        {"gram": "chw", "content_weight": 0.0},
+        {"style_loss": Gram("hw")},
+        {"style_loss": Gram("chw"), "content_weight": 0.0},
         {"style_weight": 0.0},
         {"content_weight": 3e-3, "style_weight": 7.0, "tv_weight": 1e3},
         {"layers": CONVOLUTIONS, "style_weight": 10.0},
@@ -127,7 +129,7 @@ def test_bfloat16_differs_by_its_own_rounding(weights: Weights) -> None:
 
 
 def make(weights: Weights, tile_size: int | None = 32, size: int = 70, **options) -> Objective:
-    return Objective(
+    return transfer(
         VGG19(weights.tensors, [*SHALLOW[0], *SHALLOW[1]]).double(),
         picture(size, size),
         picture(size, size, 2),
@@ -195,7 +197,7 @@ def test_nothing_of_a_tile_outlives_it(weights: Weights) -> None:
 
     def most(length: int) -> int:
         layers = GATYS_CONTENT, GATYS_STYLE
-        objective = Objective(
+        objective = transfer(
             VGG19(weights.tensors, [*layers[0], *layers[1]]),
             *(picture(length, 32, seed, torch.float32) for seed in (0, 2)),
             content_layers=layers[0],
@@ -227,10 +229,10 @@ def test_tiles_need_the_joint_pass(weights: Weights) -> None:
 @pytest.mark.parametrize("size", [(2, 2), (5, 3), (63, 7), (64, 7), (65, 7), (130, 2)])
 def test_variation_in_bands(size: tuple[int, int]) -> None:
     image = picture(*size).requires_grad_(True)
-    whole = functional.total_variation(image)
+    whole = variation.total_variation(image)
     (expected,) = torch.autograd.grad(0.7 * whole, image)
     gradient = torch.ones_like(image)
-    found = functional.variation_in_bands(image.detach(), gradient, 0.7)
+    found = variation.variation_in_bands(image.detach(), gradient, 0.7)
     torch.testing.assert_close(found, whole.detach())
     torch.testing.assert_close(gradient, expected + 1)
 
@@ -243,14 +245,14 @@ def test_variation_in_bands(size: tuple[int, int]) -> None:
     height=st.integers(16, 200),
     width=st.integers(16, 200),
     tile_size=st.integers(1, 250),
-    tap=st.sampled_from(tap_names()),
+    tap=st.sampled_from(VGG_19.taps),
 )
 def test_each_position_of_each_map_lies_in_one_core(
     height: int, width: int, tile_size: int, tap: str
 ) -> None:
-    tiles = tiling.tiles(height, width, tile_size, [tap])
-    unit = 1 << tiling.level(tap)
-    for level in range(tiling.level(tap) + 1):
+    tiles = tiling.tiles(height, width, tile_size, VGG_19.halos([tap]))
+    unit = 1 << VGG_19.level(tap)
+    for level in range(VGG_19.level(tap) + 1):
         count = torch.zeros(height >> level, width >> level, dtype=torch.int)
         for tile in tiles:
             core, whole, inner = tile.core(level), tile.whole(level), tile.inner(level)
@@ -264,16 +266,16 @@ def test_each_position_of_each_map_lies_in_one_core(
 
 
 def test_halo_is_the_receptive_field() -> None:
-    assert tiling.halos(["relu1_1"]) == (1,)
-    assert tiling.halos(["conv2_1", "relu1_1"]) == (4, 1)
-    assert tiling.halos(["relu5_1"]) == (70, 34, 16, 6, 1)
-    assert tiling.halos(["relu5_4"])[0] == 118
+    assert VGG_19.halos(["relu1_1"]) == (1,)
+    assert VGG_19.halos(["conv2_1", "relu1_1"]) == (4, 1)
+    assert VGG_19.halos(["relu5_1"]) == (70, 34, 16, 6, 1)
+    assert VGG_19.halos(["relu5_4"])[0] == 118
 
 
 def cores(network: VGG19, image: Tensor, tile: tiling.Tile, tap: str) -> Tensor:
     with torch.no_grad():
         ((_, feature),) = tiling.features(network, image[..., *tile.whole(0)], tile, [tap])
-    return feature[..., *tile.inner(tiling.level(tap))]
+    return feature[..., *tile.inner(VGG_19.level(tap))]
 
 
 @settings(max_examples=40, deadline=None)
@@ -291,11 +293,11 @@ def test_halo_suffices(
     """Whatever is outside of a tile, the whole picture's features in its core are the tile's."""
     network = VGG19(weights.tensors, [tap], pooling).double()
     image = picture(height, width)
-    tile = data.draw(st.sampled_from(tiling.tiles(height, width, tile_size, [tap])))
+    tile = data.draw(st.sampled_from(tiling.tiles(height, width, tile_size, VGG_19.halos([tap]))))
     other = picture(height, width, 5)
     other[..., *tile.whole(0)] = image[..., *tile.whole(0)]
     with torch.no_grad():
-        expected = network(other)[tap][..., *tile.core(tiling.level(tap))]
+        expected = network(other)[tap][..., *tile.core(VGG_19.level(tap))]
     torch.testing.assert_close(cores(network, image, tile, tap), expected)
 
 
@@ -303,9 +305,9 @@ def test_halo_suffices(
 def test_smaller_halo_does_not_suffice(weights: Weights, tap: str) -> None:
     network = VGG19(weights.tensors, [tap], "avg").double()
     image = picture(160, 16)
-    tile = tiling.tiles(160, 16, 16, [tap])[5]
+    tile = tiling.tiles(160, 16, 16, VGG_19.halos([tap]))[5]
     with torch.no_grad():
-        expected = network(image)[tap][..., *tile.core(tiling.level(tap))]
+        expected = network(image)[tap][..., *tile.core(VGG_19.level(tap))]
     torch.testing.assert_close(cores(network, image, tile, tap), expected)
     for level in range(len(tile.halos)):
         fewer = [halo - (2 if n == 0 else 1) * (n <= level) for n, halo in enumerate(tile.halos)]

@@ -23,7 +23,8 @@ GOAL = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
 def quadratic(image: Tensor) -> Terms:
     """A bowl around GOAL in place of the network."""
     loss = ((image - GOAL) ** 2 * torch.linspace(1, 30, 48).reshape(GOAL.shape)).mean()
-    return Terms(loss, loss.new_zeros(()), loss.new_zeros(()), loss, {"content/x": loss})
+    zero = loss.new_zeros(())
+    return Terms({"content": loss, "style": zero, "tv": zero}, loss, {"content/x": loss})
 
 
 class Recorder:
@@ -111,7 +112,7 @@ def test_non_finite_loss_fails_the_run_and_keeps_the_best_image() -> None:
         count += 1
         terms = quadratic(image)
         bad = terms.content * float("nan") if count == 4 else terms.content
-        return Terms(bad, terms.style, terms.tv, bad, {})
+        return Terms({**terms.terms, "content": bad}, bad, {})
 
     outcome = trainer(Budget(evaluations=9), objective=poisoned).run()
     assert (outcome.status, outcome.stop_reason) == ("failed", "non_finite")

@@ -15,6 +15,7 @@ import eval_weights
 import textures
 import train_embedded
 from nst.network import weights as sources
+from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG19
 from nst.network.weights import Weights
 
@@ -110,12 +111,12 @@ def test_folding_changes_the_scale_of_filters_alone(trained: Path) -> None:
     pictures = train_embedded.Pictures(TINY, train_embedded.draw_pool(TINY), torch.device("cpu"))
     tensors = train_embedded.fold(trunk, pictures, batches=2)
     images = torch.cat([pictures.batch(-1 - k, *TINY.crops(TINY.steps))[0] for k in range(2)])
-    names = [name for name, *_ in sources.convolutions()][: len(tensors) // 2]
+    names = [name for name, *_ in VGG_19.convolutions][: len(tensors) // 2]
     renamed = dict(zip(names, zip(*[iter(tensors.values())] * 2, strict=True), strict=True))
     signal = images
     with torch.no_grad():
         for name, expected in trunk.activations(images):
-            if sources.follows_pooling(name):
+            if VGG_19.pooling_before(name):
                 signal = F.max_pool2d(signal, 2)
             weight, bias = (tensor.float() for tensor in renamed[name])
             signal = F.relu(F.conv2d(signal, weight, bias, padding=1))

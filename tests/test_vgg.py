@@ -6,8 +6,9 @@ import torchvision
 from torch import nn
 
 from nst.errors import InputError
-from nst.network.vgg import VGG19, minimum_side, tap_names
-from nst.network.weights import Weights, _pick, convolutions
+from nst.network.architecture import VGG_19
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights, _pick
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +27,19 @@ def test_convolutions_are_those_of_torchvision(torchvision_features: nn.Sequenti
         for index, layer in enumerate(torchvision_features)
         if isinstance(layer, nn.Conv2d)
     ]
-    assert [entry[1:] for entry in convolutions()] == found
+    assert [entry[1:] for entry in VGG_19.convolutions] == found
 
 
 @torch.no_grad()
 def test_every_tap_equals_torchvision(torchvision_features: nn.Sequential, tmp_path) -> None:
     state = {f"features.{k}": v for k, v in torchvision_features.state_dict().items()}
-    network = VGG19(_pick(state, tmp_path), tap_names())
+    network = VGG19(_pick(state, tmp_path), VGG_19.taps)
     image = torch.randn(1, 3, 32, 48)
     features = network(image)
-    assert list(features) == tap_names()
+    assert list(features) == VGG_19.taps
     for index, layer in enumerate(torchvision_features):
         image = layer(image)
-        names = [name for name, i, *_ in convolutions() if index in (i, i + 1)]
+        names = [name for name, i, *_ in VGG_19.convolutions if index in (i, i + 1)]
         if names:
             tap = names[0] if isinstance(layer, nn.Conv2d) else names[0].replace("conv", "relu")
             torch.testing.assert_close(features[tap], image, rtol=1e-4, atol=1e-6)
@@ -103,7 +104,7 @@ def test_weights_that_end_too_early(weights: Weights) -> None:
 
 @pytest.mark.parametrize(("tap", "side"), [("relu1_2", 1), ("conv2_1", 2), ("relu5_1", 16)])
 def test_minimum_side_is_the_smallest_that_runs(weights: Weights, tap: str, side: int) -> None:
-    assert minimum_side([tap]) == side
+    assert VGG_19.minimum_side([tap]) == side
     network = VGG19(weights.tensors, [tap])
     assert network(torch.randn(1, 3, side, side))[tap].numel() > 0
     if side > 1:

@@ -31,6 +31,7 @@ from nst.errors import InputError
 from nst.files import atomic_write, hold
 from nst.network import weights
 from nst.network.vgg import Pooling
+from nst.objective.statistics import Statistic
 from nst.optim.schedules import Scale
 from nst.pictures import images
 from nst.run import checkpoint, tracking
@@ -57,7 +58,8 @@ _FILES = (
 )
 _IMAGE = re.compile(r"content|style|\d{6,}")
 # Groups that are open to classes of the user's, and keys whose values may be names of files.
-_PLUGGABLE = "optimizer init parametrization gamut".split()
+_STATISTICS = "content_loss", "style_loss"
+_PLUGGABLE = (*"optimizer init parametrization gamut".split(), *_STATISTICS)
 _NAME_FILES = ["content", "style", "model", *_PLUGGABLE]
 # Keys that name or repeat a run but change nothing in it.
 _OUTSIDE = ("name", "force", "metric", "resume", "checkpoint")
@@ -197,7 +199,8 @@ def _prepared(
         content_weight=options.loss.content_weight,
         style_weight=options.loss.style_weight,
         tv_weight=options.loss.tv_weight,
-        gram=options.loss.gram.value,
+        content_loss=_instantiate("content_loss", options.content_loss),
+        style_loss=_instantiate("style_loss", options.style_loss),
         joint=options.loss.joint,
         precision=options.precision.network.value,
         weights=options.model.weights,
@@ -319,9 +322,8 @@ def check(config: DictConfig) -> None:
     """Check what can be checked of a config, Hydra's own in it, before a run or a sweep starts.
 
     Raises:
-        InputError: a value out of its range, a key that nothing reads, an optimizer, init,
-            parametrization or gamut that cannot be made, or jobs that want a working directory of
-            their own.
+        InputError: a value out of its range, a key that nothing reads, something pluggable that
+            cannot be made, or jobs that want a working directory of their own.
     """
     schema.check_known(config)
     if config.hydra.job.chdir:
@@ -335,31 +337,36 @@ def check(config: DictConfig) -> None:
 
 
 def _instantiate(group: str, options: Any) -> Any:
-    """The factory that a pluggable group's `_target_` names, its options bound to it.
+    """What a pluggable group's `_target_` names: a statistic, else a factory with its options.
 
     Raises:
-        InputError: no such target, or options that it does not take.
+        InputError: no such target, options that it does not take, or something of another kind.
     """
+    target = _plain(options).get("_target_")
     try:
-        factory = instantiate(_plain(options))
+        made = instantiate(_plain(options))
     except (InstantiationException, TypeError, ValueError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"{group}: cannot be made from its config ({reason})") from error
-    if not callable(factory):
+    if group in _STATISTICS:
+        if not isinstance(made, Statistic):
+            raise InputError(f"{group}: {target} is no statistic, see nst.statistics")
+        return made
+    if not callable(made):
         raise InputError(f"{group}: its config needs _target_ and _partial_: true")
     try:
         if group == "optimizer":  # which the values of the options may matter to, besides the names
-            factory([torch.nn.Parameter(torch.zeros(1, 3, 2, 2))])
+            optimizer = made([torch.nn.Parameter(torch.zeros(1, 3, 2, 2))])
         else:
-            _check_call(factory)
+            _check_call(made)
     except InputError:
         raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(
-            f"{group}: {_plain(options).get('_target_')} does not take its options ({reason})"
-        ) from error
-    return factory
+        raise InputError(f"{group}: {target} does not take its options ({reason})") from error
+    if group == "optimizer" and not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(f"{group}: {target} made no torch.optim.Optimizer")
+    return made
 
 
 def _check_call(factory: Callable[..., Any]) -> None:
@@ -385,13 +392,14 @@ def _plain(options: Any) -> dict[str, Any]:
 def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
     last = result.losses[-1] if result.losses else None
     resumed = result.start.rows
+    losses = result.picture_losses
     return {
         "status": result.status,
         "stop_reason": result.stop_reason,
         "error": result.error,
-        "final": asdict(last) if last else None,
-        "best": asdict(result.best) if result.best else None,
-        "picture": {"file": picture, **_finite(asdict(result.picture_losses))},
+        "final": last.as_columns() if last else None,
+        "best": result.best.as_columns() if result.best else None,
+        "picture": {"file": picture, **_finite(losses.terms), **_finite(asdict(losses))},
         "yardstick": result.yardstick and _finite(result.yardstick),
         "scales": _finite({str(side): found for side, found in result.scales.items() if found}),
         "recoveries": [asdict(one) for one in result.recoveries],

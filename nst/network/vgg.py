@@ -1,46 +1,18 @@
 """VGG-19 as a feature extractor: an image in, the tapped activations out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from copy import deepcopy
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 
 from nst.errors import InputError
-from nst.network.weights import Weights, convolutions, follows_pooling
+from nst.network.architecture import VGG_19
+from nst.network.weights import Weights
 
 Pooling = Literal["max", "avg"]
-
-
-def tap_names() -> list[str]:
-    """All tap names from shallow to deep: `convB_I` (before its ReLU) and `reluB_I` (after it)."""
-    names = [name for name, *_ in convolutions()]
-    return [tap for name in names for tap in (name, name.replace("conv", "relu"))]
-
-
-def block(tap: str) -> int:
-    """The block of a tap, 1 to 5: one more than the poolings before it."""
-    return int(tap[4])
-
-
-def minimum_side(taps: Iterable[str]) -> int:
-    """The shortest side in px with which every tap still has at least one position.
-
-    Each of the poolings before a tap halves the feature map and drops what is left over.
-    """
-    return 1 << max((block(tap) - 1 for tap in taps), default=0)
-
-
-def check_taps(taps: Iterable[str]) -> None:
-    """Check that the network has these taps.
-
-    Raises:
-        InputError: a name is unknown; the message lists the valid ones.
-    """
-    valid = tap_names()
-    for tap in taps:
-        if tap not in valid:
-            raise InputError(f"unknown layer {tap!r}; the layers are {', '.join(valid)}")
 
 
 def usual_pooling(weights: Weights) -> Pooling:
@@ -60,28 +32,31 @@ class VGG19(nn.Module):
         InputError: an unknown tap, or weights that do not reach the deepest one.
     """
 
+    architecture = VGG_19
+
     def __init__(
         self, weights: Mapping[str, Tensor], taps: Iterable[str], pooling: Pooling = "max"
     ) -> None:
         super().__init__()
         self.taps = frozenset(taps)
-        check_taps(self.taps)
-        order = tap_names()
-        depth = max(order.index(tap) for tap in self.taps)
+        self._copies: WeakValueDictionary[Hashable, VGG19] = WeakValueDictionary()
+        self.architecture.check(self.taps)
+        order, deepest = self.architecture.taps, self.architecture.deepest(self.taps)
+        depth = order.index(deepest)
         self.layers = nn.ModuleDict()
-        for name, _, inputs, outputs in convolutions():
+        for name, _, inputs, outputs in self.architecture.convolutions:
             if order.index(name) > depth:
                 break
             if f"{name}.weight" not in weights:
-                raise InputError(f"the weights end before {order[depth]}: {name} is missing")
-            if follows_pooling(name):
-                self._add_pooling(f"pool{int(name[4]) - 1}", pooling)
+                raise InputError(f"the weights end before {deepest}: {name} is missing")
+            if before := self.architecture.pooling_before(name):
+                self._add_pooling(before, pooling)
             convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
             with torch.no_grad():
                 convolution.weight.copy_(weights[f"{name}.weight"])
                 convolution.bias.copy_(weights[f"{name}.bias"])  # type: ignore[union-attr]
             self.layers[name] = convolution
-            relu = name.replace("conv", "relu")
+            relu = self.architecture.relu_behind(name)
             if order.index(relu) <= depth:
                 # In place it would overwrite the activation before it, which may be tapped.
                 self.layers[relu] = nn.ReLU(inplace=name not in self.taps)
@@ -100,6 +75,20 @@ class VGG19(nn.Module):
     def train(self, mode: bool = True) -> "VGG19":
         """Stay in eval mode: the network is a fixed measure, whatever holds it."""
         return super().train(False)
+
+    def computing_in(self, dtype: torch.dtype, layout: torch.memory_format) -> "VGG19":
+        """This network, or a copy of it where its weights have another type or layout.
+
+        Those who ask alike get the same copy.
+        """
+        filters = [one.weight for one in self.layers.values() if isinstance(one, nn.Conv2d)]
+        if all(one.dtype == dtype and one.is_contiguous(memory_format=layout) for one in filters):
+            return self
+        found = self._copies.get((dtype, layout))
+        if found is None:
+            copy = deepcopy(self, {id(self._copies): WeakValueDictionary()})
+            found = self._copies[dtype, layout] = copy.to(dtype).to(memory_format=layout)
+        return found
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Activations of an image.

@@ -1,8 +1,7 @@
 """Where the network's weights come from, and that they are what they claim to be.
 
 Every source ends in the same thing: the tensors of VGG-19's convolutions by name (`conv1_1.weight`,
-`conv1_1.bias`, ...) and a record of what they are. VGG-19: Simonyan, Zisserman, *Very Deep
-Convolutional Networks for Large-Scale Image Recognition* (arXiv 1409.1556), configuration E.
+`conv1_1.bias`, ...) and a record of what they are.
 """
 
 import hashlib
@@ -24,11 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst.errors import InputError
+from nst.network.architecture import VGG_19
 
 log = logging.getLogger(__name__)
-
-# The convolutions of the five blocks, as output channels; each block ends in a pooling.
-BLOCKS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
 
 IMAGENET_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 # What torchvision publishes of the file's SHA-256: its first eight hexadecimal digits.
@@ -60,21 +57,6 @@ class Weights:
     source: str
     sha256: str
     detail: str
-
-
-def convolutions() -> Iterator[tuple[str, int, int, int]]:
-    """Name, index in torchvision's `vgg19().features`, input and output channels of each layer."""
-    index, channels = 0, 3
-    for block, widths in enumerate(BLOCKS, start=1):
-        for number, width in enumerate(widths, start=1):
-            yield f"conv{block}_{number}", index, channels, width
-            index, channels = index + 2, width
-        index += 1
-
-
-def follows_pooling(name: str) -> bool:
-    """Whether a convolution, `convB_I`, is the first of its block, behind another's pooling."""
-    return name.endswith("_1") and name != "conv1_1"
 
 
 @lru_cache(maxsize=2)
@@ -209,8 +191,8 @@ def random_weights(seed: int = 0) -> Weights:
     tensors: dict[str, Tensor] = {}
     # float64, so that the last bit of the result does not hang on the number of threads.
     signal = _calibration_batch()
-    for name, _, inputs, outputs in convolutions():
-        if follows_pooling(name):
+    for name, _, inputs, outputs in VGG_19.convolutions:
+        if VGG_19.pooling_before(name):
             signal = F.avg_pool2d(signal, 2)
         filters = (
             torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
@@ -289,7 +271,7 @@ def _pick(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The convolutions out of a state dict with torchvision's names, checked for shape."""
     prefix = "features." if any(str(key).startswith("features.") for key in state) else ""
     tensors: dict[str, Tensor] = {}
-    for name, index, inputs, outputs in convolutions():
+    for name, index, inputs, outputs in VGG_19.convolutions:
         weight = state.get(f"{prefix}{index}.weight")
         bias = state.get(f"{prefix}{index}.bias")
         if weight is None or bias is None:

@@ -1,5 +1,7 @@
 """What is optimised: terms and their targets, for pictures taken whole, in tiles or in batches."""
 
-from nst.objective.objective import Objective, Precision, Terms
+from nst.objective.objective import Objective, Precision
+from nst.objective.terms import Term, Terms
+from nst.objective.transfer import transfer
 
-__all__ = ["Objective", "Precision", "Terms"]
+__all__ = ["Objective", "Precision", "Term", "Terms", "transfer"]

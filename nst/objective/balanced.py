@@ -23,6 +23,7 @@ with the goal g of the strength (`goal`), and no style term where S is below it.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst.network.vgg import VGG19, block
-from nst.objective import Objective, Terms
+from nst.network.architecture import VGG_19
+from nst.network.vgg import VGG19
+from nst.objective.objective import Objective
+from nst.objective.terms import Term, Terms
+from nst.objective.transfer import transfer
 
 # Strength to goal, chosen by looking. 0.002 is about the least that fifty evaluations reach with
 # every network that was tried, 0.0003 less than any reached.
@@ -57,7 +61,7 @@ def emphasis(name: str) -> float:
         name: as in `nst.objective.Terms.layers`, `content/relu4_2`.
     """
     term, _, tap = name.partition("/")
-    return 0.5 ** block(tap) if term == "style" else 1.0
+    return 0.5 ** (VGG_19.level(tap) + 1) if term == "style" else 1.0
 
 
 def scales(content: Terms, style: Terms) -> dict[str, Tensor]:
@@ -80,56 +84,53 @@ def in_size_of(content: Tensor, style: Tensor) -> Tensor:
     return F.interpolate(style, content.shape[2:], mode="bilinear", antialias=True)
 
 
-class BalancedObjective(Objective):
-    """An `nst.objective.Objective` of relative terms, see the module.
+def balanced(
+    network: VGG19,
+    content: Tensor,
+    style: Tensor,
+    *,
+    strength: float,
+    style_weight: float = 1.0,
+    **options: Any,
+) -> Objective:
+    """An objective of relative terms, see the module.
 
     Where both pictures agree in a layer, there is nothing to take a share of: a term is measured
     against no less than a thousandth of its target's mean square, and has no part in the average
     where that is zero.
 
     Args:
-        network: see `nst.objective.Objective`, as all that is not named here.
+        network: see `nst.objective.transfer`, as all that is not named here.
         content: 1 x 3 x H x W.
         style: 1 x 3 x h x w.
         strength: see `goal`.
         style_weight: factor of the style term.
+        options: of `nst.objective.transfer`.
     """
+    plain = transfer(network, content, style, style_weight=style_weight, **options)
+    with torch.no_grad():
+        measured = scales(plain(content), plain(in_size_of(content, style)))
+    found = {}
+    for name, scale in measured.items():
+        term, _, tap = name.partition("/")
+        found[name] = max(scale.item(), _FLOOR * _mean_square(plain.targets[term][tap]))
+    goals = {"style": goal(strength)}
+    terms = [
+        replace(term, layers=_relative_weights(term, found), goal=goals.get(term.name))
+        for term in plain.terms
+    ]
+    return plain.reweighted(terms, found)
 
-    def __init__(
-        self,
-        network: VGG19,
-        content: Tensor,
-        style: Tensor,
-        *,
-        strength: float,
-        style_weight: float = 1.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            network, content, style, style_weight=style_weight, style_goal=goal(strength), **options
-        )
-        with torch.no_grad():
-            measured = scales(self(content), self(in_size_of(content, style)))
-        targets = {f"content/{tap}": target for tap, target in self.content_target.items()}
-        targets |= {f"style/{tap}": target for tap, target in self.style_target.items()}
-        self.scales = {
-            name: max(scale.item(), _FLOOR * _mean_square(targets[name]))
-            for name, scale in measured.items()
-        }
-        self.content_layers = self._relative_weights("content", self.content_layers)
-        self.style_layers = self._relative_weights("style", self.style_layers)
 
-    def _relative_weights(self, term: str, layers: Mapping[str, float]) -> dict[str, float]:
-        """The layers' weights, for terms that are not divided by their scales."""
-        scales = {tap: self.scales[f"{term}/{tap}"] for tap in layers}
-        weights = {
-            tap: weight * emphasis(f"{term}/{tap}") if scales[tap] > _TINY else 0.0
-            for tap, weight in layers.items()
-        }
-        whole = sum(weights.values())
-        return {
-            tap: weight / whole / scales[tap] if weight else 0.0 for tap, weight in weights.items()
-        }
+def _relative_weights(term: Term, scales: Mapping[str, float]) -> dict[str, float]:
+    """The layers' weights, for distances that are not divided by their scales."""
+    own = {tap: scales[f"{term.name}/{tap}"] for tap in term.layers}
+    weights = {
+        tap: float(weight) * emphasis(f"{term.name}/{tap}") if own[tap] > _TINY else 0.0
+        for tap, weight in term.layers.items()
+    }
+    whole = sum(weights.values())
+    return {tap: weight / whole / own[tap] if weight else 0.0 for tap, weight in weights.items()}
 
 
 def _mean_square(tensor: Tensor) -> float:

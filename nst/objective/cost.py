@@ -5,8 +5,7 @@ rounded up: `ru_maxrss` of fresh processes, less what program and network take, 
 whole, 256 to 768 px: 2800 in float32, 2220 in bfloat16; a tile of 768 px in 1536 px: 1930 and 1000.
 """
 
-from nst.network.weights import BLOCKS
-from nst.objective.tiling import halos
+from nst.network.architecture import VGG_19
 
 # Bytes per pixel of a picture taken as a whole; per pixel of a tile, halo included; both for a
 # network in float32 and in bfloat16.
@@ -14,7 +13,7 @@ BYTES = {"full": {"fp32": 2900, "bf16": 2300}, "tiled": {"fp32": 2300, "bf16": 1
 # What a tiled picture's own tensors take per pixel: variables, image, gradient, content features.
 BYTES_OUTSIDE_TILES = 92
 # Both sides' halo at the deepest of those taps, px.
-HALO = 2 * halos(["relu5_1"])[0]
+HALO = 2 * VGG_19.halos(["relu5_1"])[0]
 
 
 def needed(height: int, width: int, precision: str, tile_size: int | None = None) -> int:
@@ -43,7 +42,7 @@ def largest_piece(height: int, width: int, tile_size: int | None) -> int:
         tile_size: see `nst.objective.Objective`.
     """
     tile = height * width if tile_size is None else _tile(height, width, tile_size)
-    return BLOCKS[0][0] * 4 * tile
+    return VGG_19.convolutions[0].outputs * 4 * tile
 
 
 def fitting_size(available: int, aspect: float, precision: str = "fp32") -> int:

@@ -33,13 +33,13 @@ def over_channels(matrix: Tensor, feature: Tensor) -> Tensor:
     """M F.
 
     Args:
-        matrix: M, 1 x C x C.
-        feature: 1 x C x H x W.
+        matrix: M, B x C x C.
+        feature: B x C x H x W.
 
     Returns:
-        1 x C x H x W, in the feature's layout.
+        B x C x H x W.
     """
-    if _channels_innermost(feature):
+    if len(matrix) == 1 and _channels_innermost(feature):
         return F.conv2d(feature, matrix[0, :, :, None, None])
     return (matrix @ feature.flatten(2)).view(feature.shape)
 

@@ -13,21 +13,20 @@ Sums over positions (Gram matrices, squared differences) are then sums over tile
 Lezama, Morel, *Scaling Painting Style Transfer*, arXiv 2212.13459).
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nst.network.vgg import VGG19, tap_names
-from nst.network.weights import BLOCKS
+from nst.network.vgg import VGG19
 
 Window = tuple[slice, slice]
+_POOLINGS = nn.MaxPool2d, nn.AvgPool2d
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ class Tile:
     Attributes:
         rows: the core's rows.
         columns: its columns.
-        halos: positions needed beside the core at the entry of each level, see `halos`.
+        halos: positions needed beside the core at the entry of each level, see
+            `nst.network.architecture.Architecture.halos`.
     """
 
     rows: Span
@@ -89,39 +89,7 @@ class Tile:
         return left, right, top, bottom
 
 
-def halos(taps: Collection[str]) -> tuple[int, ...]:
-    """How far the deepest tap sees, at each level, beside a core.
-
-    Args:
-        taps: at least one name.
-
-    Returns:
-        Per number of poolings from 0 to the deepest tap's: positions of the feature map that enters
-        the level's first convolution. Each convolution needs one more on each side, each pooling
-        twice as many; they are even before a pooling, since all blocks have an even number of
-        convolutions, and so poolings stay aligned.
-    """
-    order = tap_names()
-    depth = max(map(order.index, taps))
-    convolutions = Counter(level(tap) for tap in order[: depth + 1] if tap.startswith("conv"))
-    found: list[int] = []
-    for each in sorted(convolutions, reverse=True):
-        found.insert(0, convolutions[each] + (2 * found[0] if found else 0))
-    return tuple(found)
-
-
-def level(layer: str) -> int:
-    """How many poolings precede a layer, such as 4 for relu5_1; a pooling counts for itself."""
-    return int(layer[4]) - (0 if layer.startswith("pool") else 1)
-
-
-def feature_shape(image: Sequence[int], tap: str) -> tuple[int, int, int, int]:
-    """Shape of a tap's feature map of a whole picture of shape 1 x 3 x H x W."""
-    depth = level(tap)
-    return 1, BLOCKS[depth][0], image[2] >> depth, image[3] >> depth
-
-
-def tiles(height: int, width: int, tile_size: int | None, taps: Collection[str]) -> list[Tile]:
+def tiles(height: int, width: int, tile_size: int | None, halos: tuple[int, ...]) -> list[Tile]:
     """A picture's tiles, row by row.
 
     Args:
@@ -129,13 +97,12 @@ def tiles(height: int, width: int, tile_size: int | None, taps: Collection[str])
         width: likewise.
         tile_size: longest side of a core, px; rounded down to a multiple of what the poolings
             before the deepest tap need, but at least one. None is one tile for all.
-        taps: at least one name.
+        halos: of the network's taps, see `nst.network.architecture.Architecture.halos`.
     """
-    needed = halos(taps)
-    unit = 1 << (len(needed) - 1)
+    unit = 1 << (len(halos) - 1)
     most = max(height, width) if tile_size is None else max(1, tile_size // unit)
     spans = (_spans(size, most, unit) for size in (height, width))
-    return [Tile(rows, columns, needed) for rows, columns in product(*spans)]
+    return [Tile(rows, columns, halos) for rows, columns in product(*spans)]
 
 
 def features(
@@ -156,9 +123,10 @@ def features(
         Tap name and 1 x C x H' x W', from shallow to deep.
     """
     left = set(taps)
+    levels = network.architecture.level
     for name, layer in network.layers.items():
         pixels = layer(pixels)
-        if name.startswith("pool") and any(cut := tile.cut(level(name))):
+        if isinstance(layer, _POOLINGS) and any(cut := tile.cut(levels(name))):
             # A negative padding: unlike slicing it keeps the gradient's memory layout.
             pixels = F.pad(pixels, cut)
         if name in left:

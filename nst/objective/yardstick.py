@@ -5,10 +5,12 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from nst.network.vgg import VGG19, Pooling, minimum_side
+from nst.network.architecture import VGG_19
+from nst.network.vgg import VGG19, Pooling
 from nst.network.weights import Weights
-from nst.objective import Objective, Terms
 from nst.objective.balanced import emphasis, in_size_of, scales
+from nst.objective.terms import Terms
+from nst.objective.transfer import transfer
 
 GATYS_CONTENT = {"relu4_2": 1.0}
 GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "relu5_1": 1.0}
@@ -40,9 +42,9 @@ def yardstick(
     taps = [*GATYS_CONTENT, *GATYS_STYLE]
     deep_enough = all(tap.replace("relu", "conv") + ".weight" in weights.tensors for tap in taps)
     sides = (*content.shape[2:], *style.shape[2:])
-    if not deep_enough or min(sides) < minimum_side(taps):
+    if not deep_enough or min(sides) < VGG_19.minimum_side(taps):
         return None
-    objective = Objective(
+    objective = transfer(
         VGG19(weights.tensors, taps, pooling).to(content.device),
         content,
         style,

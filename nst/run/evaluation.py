@@ -30,15 +30,17 @@ class Evaluated:
         image: that was evaluated, 1 x 3 x H x W, detached. It may be memory that the next
             evaluation writes to.
         gradients: of the variables; likewise.
-        numbers: content, style, tv, total, the gradient's largest component, and then the terms of
-            the layers: all in one tensor, so that they take one transfer to the host.
-        layers: names of the layers' terms.
+        numbers: total, the gradient's largest component, the terms, and then the layers' distances:
+            all in one tensor, so that they take one transfer to the host.
+        terms: names of the terms.
+        layers: names of the layers' distances.
     """
 
     total: Tensor
     image: Tensor
     gradients: list[Tensor]
     numbers: Tensor
+    terms: tuple[str, ...]
     layers: tuple[str, ...]
 
 
@@ -81,11 +83,10 @@ class Evaluation:
         terms.total.backward()  # type: ignore[no-untyped-call]
         gradients = [variable.grad for variable in variables if variable.grad is not None]
         steepest = torch.stack([torch.linalg.vector_norm(g, torch.inf) for g in gradients]).max()
-        scalars = (terms.content, terms.style, terms.tv, terms.total, steepest)
-        numbers = torch.stack([each.detach() for each in (*scalars, *terms.layers.values())])
-        return Evaluated(
-            terms.total.detach(), image.detach(), gradients, numbers, tuple(terms.layers)
-        )
+        named = *terms.terms.values(), *terms.layers.values()
+        numbers = torch.stack([each.detach() for each in (terms.total, steepest, *named)])
+        names = tuple(terms.terms), tuple(terms.layers)
+        return Evaluated(terms.total.detach(), image.detach(), gradients, numbers, *names)
 
     def _checked_recording(self) -> Callable[[], Evaluated] | None:
         try:

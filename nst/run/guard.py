@@ -56,8 +56,7 @@ class Guard:
             best: the row with the lowest total so far.
         """
         if not math.isfinite(row.total):
-            terms = {"content": row.content, "style": row.style, "tv": row.tv}
-            bad = [name for name, value in terms.items() if not math.isfinite(value)]
+            bad = [name for name, value in row.terms.items() if not math.isfinite(value)]
             return Fault("non_finite", f"the loss is not finite ({', '.join(bad) or 'total'})")
         if not math.isfinite(gradient):
             return Fault("non_finite", "the gradient is not finite")

@@ -1,12 +1,13 @@
 """What a run is made of and leaves, as plain records: its budget, its rows, how it ended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Literal, Protocol
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
 from nst.errors import InputError
+from nst.objective.terms import Named
 
 Status = Literal["ok", "failed", "interrupted"]
 
@@ -59,18 +60,16 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Named[float]):
     """One evaluation.
 
     Attributes:
         step: the step it belongs to, from 1.
         evaluation: its number, from 1.
         seconds: of optimisation up to its end.
-        content: the weighted content term.
-        style: the weighted style term.
-        tv: the weighted total variation.
+        terms: the weighted terms by name.
         total: their sum.
-        layers: unweighted terms by `content/<tap>` and `style/<tap>`.
+        layers: unweighted distances by `<term>/<tap>`.
         scale: size of the image by the run's; losses compare within one scale alone.
         cost: evaluations up to this one, each by its share of the full size's pixels.
     """
@@ -78,13 +77,15 @@ class Row:
     step: int
     evaluation: int
     seconds: float
-    content: float
-    style: float
-    tv: float
+    terms: dict[str, float]
     total: float
     layers: dict[str, float]
     scale: float
     cost: float
+
+    def as_columns(self) -> dict[str, Any]:
+        """As plain values; each term is also a column of its own, for what reads tables."""
+        return {**self.terms, **asdict(self)}
 
 
 @dataclass

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nst.network.vgg import Pooling
 from nst.objective import Terms
+from nst.objective.terms import Named
 from nst.run.records import Budget, Recovery, Row, Sink, Status
 
 # How many times the loss of the image that was optimised its picture may have: rounding to 8 bits
@@ -53,25 +54,21 @@ class Start:
 
 
 @dataclass(frozen=True)
-class PictureLosses:
+class PictureLosses(Named[float]):
     """The loss of a picture as it is saved, by the run's own objective in float32.
 
     The picture has 8 bits per channel and what the file format's compression leaves of them. Its
     transparency, which the network never sees, is not taken into account.
 
     Attributes:
-        content: the weighted content term.
-        style: the weighted style term.
-        tv: the weighted total variation.
+        terms: the weighted terms by name.
         total: their sum.
-        layers: unweighted terms by `content/<tap>` and `style/<tap>`.
+        layers: unweighted distances by `<term>/<tap>`.
         clipped: share in [0, 1] of the pixels that were out of range, see
             `nst.pictures.images.clipped`.
     """
 
-    content: float
-    style: float
-    tv: float
+    terms: dict[str, float]
     total: float
     layers: dict[str, float]
     clipped: float
@@ -80,9 +77,7 @@ class PictureLosses:
     def of(cls, terms: Terms, clipped: float) -> "PictureLosses":
         """The numbers of an evaluation of the picture, and of its clipping."""
         return cls(
-            content=terms.content.item(),
-            style=terms.style.item(),
-            tv=terms.tv.item(),
+            terms={name: term.item() for name, term in terms.terms.items()},
             total=terms.total.item(),
             layers={name: term.item() for name, term in terms.layers.items()},
             clipped=clipped,

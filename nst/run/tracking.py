@@ -5,7 +5,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -143,8 +142,8 @@ class TensorBoard(Tracker):
 
     def on_evaluation(self, row: Row) -> None:
         """Plot the terms and the speed."""
-        for name in ("total", "content", "style", "tv"):
-            self._scalar(f"loss/{name}", getattr(row, name), row.evaluation)
+        for name, value in {"total": row.total, **row.terms}.items():
+            self._scalar(f"loss/{name}", value, row.evaluation)
         for name, value in row.layers.items():
             self._scalar(f"per_layer/{name}", value, row.evaluation)
         if self._previous and row.seconds > self._previous.seconds:
@@ -169,9 +168,11 @@ class TensorBoard(Tracker):
             panels.append(images.to_unit_tensor(images.to_tensor(picture, _hw(panels[0]))))
             self._image("image/content_style_result", _side_by_side(panels), end)
         if result.best:
-            terms = ("total", "content", "style")
-            found = {f"picture_{name}": getattr(result.picture_losses, name) for name in terms}
-            found |= {"clipped": result.picture_losses.clipped, "seconds": result.seconds}
+            losses = result.picture_losses
+            named = {"total": losses.total, **losses.terms}
+            # Without the total variation, which hardly any run has.
+            found = {f"picture_{name}": value for name, value in named.items() if name != "tv"}
+            found |= {"clipped": losses.clipped, "seconds": result.seconds}
             metrics = {f"summary/{name}": value for name, value in found.items()}
             self._hparams_row(self._hparams(result.start), metrics, end)
 
@@ -280,7 +281,7 @@ class Progress(Tracker):
 
 
 def _json_line(row: Row) -> str:
-    return json.dumps(asdict(row)) + "\n"
+    return json.dumps(row.as_columns()) + "\n"
 
 
 def _duration(seconds: float) -> str:

@@ -70,6 +70,7 @@ class _Launched:
     """An evaluation that has no row yet."""
 
     numbers: Readback
+    terms: tuple[str, ...]
     layers: tuple[str, ...]
     image: Tensor
 
@@ -201,7 +202,7 @@ class Trainer:
         self._read()
         # The next evaluation is launched before the image is looked at.
         image = found.image.clone() if ahead else found.image
-        self._launched = _Launched(Readback(found.numbers), found.layers, image)
+        self._launched = _Launched(Readback(found.numbers), found.terms, found.layers, image)
         if not ahead or self._is_last():
             self._read()
         return found.total
@@ -218,18 +219,18 @@ class Trainer:
         if launched is None:
             return
         state = self.state
-        content, style, tv, total, gradient, *layers = launched.numbers.wait().tolist()
+        total, gradient, *named = launched.numbers.wait().tolist()
+        terms = dict(zip(launched.terms, named, strict=False))
+        layers = dict(zip(launched.layers, named[len(terms) :], strict=True))
         state.at.evaluation += 1
         state.at.cost += state.stage.cost
         row = Row(
             step=state.at.step,
             evaluation=state.at.evaluation,
             seconds=state.clock.seconds,
-            content=content,
-            style=style,
-            tv=tv,
+            terms=terms,
             total=total,
-            layers=dict(zip(launched.layers, layers, strict=True)),
+            layers=layers,
             scale=state.stage.scale,
             cost=state.at.cost,
         )

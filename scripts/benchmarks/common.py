@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG19
-from nst.network.weights import Weights, convolutions
-from nst.objective import Objective, Precision
+from nst.network.weights import Weights
+from nst.objective import Objective, Precision, transfer
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
 
 
@@ -13,7 +14,7 @@ def objective(
     weights: Weights, content: Tensor, style: Tensor, precision: Precision = "fp32"
 ) -> Objective:
     """What `reference_loop` minimises, on the pictures' device."""
-    return Objective(
+    return transfer(
         VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(content.device),
         content,
         style,
@@ -26,7 +27,7 @@ def objective(
 def state_dict(weights: Weights) -> dict[str, Tensor]:
     """The weights under torchvision's names, with zeros for layers behind the deepest tap."""
     state = {}
-    for name, index, inputs, outputs in convolutions():
+    for name, index, inputs, outputs in VGG_19.convolutions:
         shapes = {"weight": (outputs, inputs, 3, 3), "bias": (outputs,)}
         for kind, shape in shapes.items():
             own = weights.tensors.get(f"{name}.{kind}")

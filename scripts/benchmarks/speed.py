@@ -46,10 +46,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from benchmarks import common
-from nst.network.weights import Weights, convolutions, random_weights
+from nst.network.architecture import VGG_19
+from nst.network.weights import Weights, random_weights
 from nst.objective import Objective
 from nst.objective.cost import largest_piece
-from nst.objective.tiling import level
 from nst.optim.lbfgs import LBFGS
 from nst.optim.optimizers import adam
 from nst.optim.schedules import Stage
@@ -224,8 +224,8 @@ def synchronize(device: torch.device) -> None:
 def convolution_flops(size: int) -> float:
     """Operations of the convolutions up to conv5_1, forward and to the input; a pair counts two."""
     total = 0.0
-    for name, _, inputs, outputs in convolutions():
-        total += 2 * 2 * 9 * inputs * outputs * (size >> level(name)) ** 2
+    for name, _, inputs, outputs in VGG_19.convolutions:
+        total += 2 * 2 * 9 * inputs * outputs * (size >> VGG_19.level(name)) ** 2
         if name == "conv5_1":
             break
     return total

@@ -20,6 +20,7 @@ from nst.cli.schema.groups import (
     ContentInitConf,
     FourierConf,
     FreeGamutConf,
+    GramConf,
     GuardConf,
     ImageInitConf,
     LayersConf,
@@ -28,6 +29,7 @@ from nst.cli.schema.groups import (
     Memory,
     Metric,
     ModelConf,
+    MseConf,
     OutputConf,
     PixelConf,
     PrecisionConf,
@@ -67,6 +69,8 @@ class RunConf:
     precision: PrecisionConf = MISSING
     layers: LayersConf = MISSING
     loss: LossConf = MISSING
+    content_loss: Any = MISSING
+    style_loss: Any = MISSING
     model: ModelConf = MISSING
     schedule: ScheduleConf = MISSING
     budget: BudgetConf = MISSING
@@ -93,6 +97,8 @@ def register() -> None:
     store.store(group="schema/parametrization", name="pixel", node=PixelConf)
     store.store(group="schema/parametrization", name="fourier", node=FourierConf)
     store.store(group="schema/loss", name="balanced", node=BalancedLossConf)
+    store.store(group="schema/content_loss", name="mse", node=MseConf)
+    store.store(group="schema/style_loss", name="gram", node=GramConf)
     store.store(group="schema/gamut", name="srgb", node=SrgbGamutConf)
     store.store(group="schema/gamut", name="free", node=FreeGamutConf)
 

@@ -207,6 +207,21 @@ class FreeGamutConf:
 
 
 @dataclass
+class GramConf:
+    """`style_loss=gram`."""
+
+    normalization: Gram = MISSING
+    _target_: str = "nst.statistics.Gram"
+
+
+@dataclass
+class MseConf:
+    """`content_loss=mse`."""
+
+    _target_: str = "nst.statistics.MSE"
+
+
+@dataclass
 class PrecisionConf:
     """`precision=...`."""
 

@@ -1,0 +1,45 @@
+"""The objective of style transfer: the content of one picture, the style of another."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from nst.network.vgg import VGG19
+from nst.objective.objective import Objective
+from nst.objective.statistics import MSE, Gram, Statistic
+from nst.objective.terms import Term
+
+
+def transfer(
+    network: VGG19,
+    content: Tensor,
+    style: Tensor,
+    *,
+    content_layers: Mapping[str, float],
+    style_layers: Mapping[str, float],
+    content_weight: float = 1.0,
+    style_weight: float = 1e6,
+    content_loss: Statistic = MSE(),  # noqa: B008 - it has no state
+    style_loss: Statistic = Gram(),  # noqa: B008
+    **options: Any,
+) -> Objective:
+    """The terms `content` and `style`, and with `tv_weight` the total variation.
+
+    Args:
+        network: see `nst.objective.Objective`, as all that is not named here.
+        content: content image, 1 x 3 x H x W, ImageNet-normalised, on the network's device.
+        style: style image, 1 x 3 x h x w, likewise; the sizes may differ.
+        content_layers: tap to weight within the content term.
+        style_layers: tap to weight within the style term.
+        content_weight: factor of the content term.
+        style_weight: factor of the style term.
+        content_loss: the content term's statistic.
+        style_loss: the style term's statistic.
+        options: of `nst.objective.Objective`.
+    """
+    terms = [
+        Term("content", content_loss, content, content_layers, content_weight),
+        Term("style", style_loss, style, style_layers, style_weight),
+    ]
+    return Objective(network, terms, **options)
