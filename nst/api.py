@@ -19,7 +19,7 @@ from nst.network.weights import resolve
 from nst.objective import Objective, Precision, Terms
 from nst.objective.balanced import balanced
 from nst.objective.cost import largest_piece
-from nst.objective.objective import layout, network_dtype
+from nst.objective.objective import fitted
 from nst.objective.statistics import MSE, Gram, Statistic
 from nst.objective.statistics.base import described
 from nst.objective.tiling import tiles
@@ -212,13 +212,13 @@ def stylize(
         found = resolve(weights, weights_seed)
         pooling = pooling or usual_pooling(found)
 
-        def make_network() -> VGG19:
-            network = VGG19(found.tensors, taps, pooling).to(where)
-            dtype = network_dtype(precision, torch.float32)
-            return network.computing_in(dtype, layout(where, joint=joint))
+        def make_network(precision: Precision) -> VGG19:
+            network = VGG19(found.tensors, taps, pooling)
+            return fitted(network, where, precision, joint=joint)
 
         of_network = (found.sha256, frozenset(taps), pooling, where, precision, joint)
-        network = together.network(of_network, make_network) if together else make_network()
+        make_own = partial(make_network, precision)
+        network = together.network(of_network, make_own) if together else make_own()
         scales: dict[int, Mapping[str, float]] = {}
 
         make = transfer if strength is None else partial(balanced, strength=strength)
@@ -324,7 +324,7 @@ def stylize(
         saved = images.to_tensor(images.as_saved(picture, saved_as), shape).to(where)
         with memory_kept(where, piece), tf32(False):
             # A network of its own: that of the run may be in bfloat16, or other runs'.
-            own = make_objective(make_network(), size, "fp32")
+            own = make_objective(make_network("fp32"), size, "fp32")
             with torch.no_grad():
                 losses = PictureLosses.of(own(saved), clipped)
             # A resumed run has not been in all sizes, one whose budget was small neither.

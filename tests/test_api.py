@@ -16,6 +16,9 @@ import torch
 from PIL import Image, ImageFile
 
 import nst
+from nst.network.vgg import VGG19
+from nst.network.weights import Weights
+from nst.objective import transfer
 from nst.pictures import images
 from nst.run.devices import resolve_device
 from nst.run.records import Row
@@ -270,3 +273,16 @@ def test_optimizer_that_draws_random_numbers_draws_those_of_the_seed(
         for seed in (1, 1, 2)
     ]
     assert runs[0] == runs[1] != runs[2]
+
+
+def test_picture_is_measured_in_float32_whatever_the_run_computes_in(
+    content_path: Path, style_path: Path, weights: Weights
+) -> None:
+    result = run(content_path, style_path, precision="bf16", strength=None, style_weight=1e6)
+    layers = {key: SHALLOW[key] for key in ("content_layers", "style_layers")}
+    taps = [tap for weights_of in layers.values() for tap in weights_of]
+    network = VGG19(weights.tensors, taps, "avg")
+    objective = transfer(network, result.start.content, result.start.style, **layers)
+    size = (result.picture.height, result.picture.width)
+    terms = objective(images.to_tensor(result.picture, size))
+    assert result.picture_losses.total == pytest.approx(terms.total.item(), rel=1e-6)

@@ -32,7 +32,7 @@ INSIDE = {
         "": {"objective", "terms", "transfer"},
         "balanced": {"objective", "terms", "transfer"},
         "batch": {"objective", "statistics", "terms"},
-        "yardstick": {"balanced", "terms", "transfer"},
+        "yardstick": {"balanced", "objective", "terms", "transfer"},
     },
     "optim": {
         "inits": set(),

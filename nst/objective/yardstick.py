@@ -9,6 +9,7 @@ from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG19, Pooling
 from nst.network.weights import Weights
 from nst.objective.balanced import emphasis, in_size_of, scales
+from nst.objective.objective import fitted
 from nst.objective.terms import Terms
 from nst.objective.transfer import transfer
 
@@ -45,7 +46,7 @@ def yardstick(
     if not deep_enough or min(sides) < VGG_19.minimum_side(taps):
         return None
     objective = transfer(
-        VGG19(weights.tensors, taps, pooling).to(content.device),
+        fitted(VGG19(weights.tensors, taps, pooling), content.device),
         content,
         style,
         content_layers=GATYS_CONTENT,
