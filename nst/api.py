@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard, get_args
 
 import torch
 from PIL import Image
@@ -150,11 +151,10 @@ def stylize(
         nst.errors.InputError: something given cannot be used; the message says what and why.
         nst.run.memory.OutOfMemory: the picture is too large; the message says what size would fit.
     """
+    _check_options(locals())
     budget = budget or Budget(evaluations=50)
     content_layers = {tap: weight for tap, weight in content_layers.items() if weight}
     style_layers = {tap: weight for tap, weight in style_layers.items() if weight}
-    if strength is not None and not (isinstance(strength, int | float) and 0 <= strength <= 1):
-        raise InputError(f"strength must be a number between 0 and 1, not {strength}")
     if style_weight is None:
         style_weight = 1e6 if strength is None else 1.0
     weighed = strength is not None and content_weight and style_weight
@@ -176,7 +176,8 @@ def stylize(
         raise InputError(f"saved_as must be one of {', '.join(images.WRITTEN)}, not {saved_as}")
     where = resolve_device(device)
     wake(where)
-    size = size or (256 if where.type == "cpu" else 512)
+    if size is None:
+        size = 256 if where.type == "cpu" else 512
     sizes = [max(1, round(size * scale.factor)) for scale in schedule]
 
     pictures = inputs.load(
@@ -201,14 +202,17 @@ def stylize(
         def tensors(side: int) -> tuple[Tensor, Tensor]:
             return (content_image, style_image) if side == size else pictures.tensors(side)
 
+        content_start, style_start = tensors(sizes[0])
         canvas = Canvas(
-            *tensors(sizes[0]),
+            content_start.clone(),  # an init may change them
+            style_start.clone(),
             seed,
             load=lambda path: images.to_tensor(images.load(path, max_megapixels), smallest).to(
                 where
             ),
         )
-        beginning = init(canvas)
+        beginning = _checked_start(init(canvas), smallest)
+        del canvas, content_start, style_start
         found = resolve(weights, weights_seed)
         pooling = pooling or usual_pooling(found)
 
@@ -354,3 +358,69 @@ def stylize(
         for sink in sinks:
             sink.on_end(result)
     return result
+
+
+def _checked_start(image: object, shape: tuple[int, int]) -> Tensor:
+    """The starting image that an init has made.
+
+    Raises:
+        InputError: it is none.
+    """
+    expected = (1, 3, *shape)
+    if not isinstance(image, Tensor) or image.shape != expected or not image.is_floating_point():
+        found = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else image
+        raise InputError(
+            f"init: must make a floating-point tensor {expected}, not {str(found)[:80]}"
+        )
+    if image.is_meta or not image.isfinite().all():
+        raise InputError("init: the image that it makes has values that are not finite")
+    return image.detach()
+
+
+def _check_options(options: Mapping[str, object]) -> None:
+    """Check values that nothing else would refuse.
+
+    Raises:
+        InputError: one is not among those that there are, or not of the right kind.
+    """
+    known = {
+        "resize": get_args(Resize),
+        "alpha": get_args(Alpha),
+        "precision": get_args(Precision),
+        "pooling": (None, *get_args(Pooling)),
+    }
+    for name, values in known.items():
+        if options[name] not in values:
+            shown = ", ".join(map(str, values))
+            raise InputError(f"{name} must be one of {shown}, not {options[name]!r}")
+    for name in ("size", "tile_size", "image_every", "checkpoint_every"):
+        value = options[name]
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if value is not None and not whole:
+            raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+    strength = options["strength"]
+    if strength is not None and not (_is_number(strength) and 0 <= strength <= 1):
+        raise InputError(f"strength must be a number between 0 and 1, not {strength!r}")
+    for name in ("content_weight", "style_weight", "tv_weight", "max_megapixels"):
+        value = options[name]
+        if value is not None and not (_is_number(value) and 0 <= value < math.inf):
+            raise InputError(f"{name} must be a number of at least 0, not {value!r}")
+    kinds = {"budget": Budget, "guard": Guard, "weights": str, "device": str, "seed": int}
+    for name, kind in kinds.items():
+        value = options[name]
+        absent = value is None and name in ("budget", "guard")
+        if not absent and not isinstance(value, kind):
+            raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}")
+    for name in ("content_layers", "style_layers"):
+        layers = options[name]
+        if not isinstance(layers, Mapping):
+            raise InputError(f"{name} must map layers to weights, not be {layers!r}")
+        if any(not 0 <= weight < math.inf for weight in layers.values()):
+            raise InputError(f"{name}: weights must be numbers of at least 0, not {layers}")
+    for name in ("content_loss", "style_loss"):
+        if not isinstance(options[name], Statistic):
+            raise InputError(f"{name} must be a statistic, see nst.statistics")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,8 +2,10 @@
 
 import decimal
 import locale
+import os
 import random
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -286,3 +288,81 @@ def test_picture_is_measured_in_float32_whatever_the_run_computes_in(
     size = (result.picture.height, result.picture.width)
     terms = objective(images.to_tensor(result.picture, size))
     assert result.picture_losses.total == pytest.approx(terms.total.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("precision", "fp16"),
+        ("resize", "foo"),
+        ("alpha", "foo"),
+        ("pooling", "min"),
+        ("size", 0),
+        ("size", 32.5),
+        ("size", "32"),
+        ("image_every", 0),
+        ("tile_size", "a"),
+        ("strength", True),
+        ("budget", 5),
+        ("guard", "stop"),
+        ("weights", None),
+        ("device", torch.device("cpu")),
+        ("tv_weight", -1.0),
+        ("style_layers", ["relu1_1"]),
+        ("style_layers", {"relu1_1": -1.0}),
+        ("style_loss", "gram"),
+    ],
+    ids=str,
+)
+def test_values_that_there_are_not_are_refused(
+    content_path: Path, style_path: Path, option: str, value: object
+) -> None:
+    with pytest.raises(nst.InputError, match=option):
+        run(content_path, style_path, **{option: value})
+
+
+def test_runs_in_threads_leave_what_the_process_had(content_path: Path, style_path: Path) -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    before = torch.get_rng_state(), torch.backends.cudnn.conv.fp32_precision
+    totals = []
+
+    def paint(deterministic: bool) -> None:
+        for _ in range(3):
+            result = run(content_path, style_path, deterministic=deterministic)
+            totals.append(result.losses[-1].total)
+
+    threads = [threading.Thread(target=paint, args=(flag,)) for flag in (True, False, True)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.backends.cudnn.conv.fp32_precision == before[1]
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    assert len(totals) == 9
+    assert len(set(totals)) == 1
+
+
+def test_float32_is_float32_whatever_the_caller_allows(
+    content_path: Path, style_path: Path
+) -> None:
+    expected = run(content_path, style_path).losses[-1].total
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert run(content_path, style_path).losses[-1].total == expected
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_pillows_limit_is_not_for_our_own_picture(
+    content_path: Path, style_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert run(content_path, style_path).status == "ok"
+    assert Image.MAX_IMAGE_PIXELS == 100

@@ -23,7 +23,7 @@ from support import TINY, Command
 
 LINE = {
     *("step", "evaluation", "seconds", "content", "style", "tv", "total", "layers"),
-    *("scale", "cost"),
+    *("scale", "cost", "terms"),
 }
 
 

@@ -1,5 +1,6 @@
 """Folders that hold more than a run: what nst may touch, what a record is of, where runs are."""
 
+import importlib
 import json
 import os
 import shutil
@@ -11,13 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
+import nst
 from nst import InputError
-from nst.cli import app, build
+from nst.cli import app, build, schema
 from nst.cli.arguments import prepared
 from nst.run.folder import Folder, check_hydra_files, note_outcome, outcome, record_of, run_folders
 from support import TINY, Command, checker_picture, xor_picture
@@ -362,3 +365,138 @@ def test_imagenet_weights_that_have_come_since_are_taken(
     text = json.dumps({**left, "weights": {"source": used}})
     (tmp_path / "result.json").write_text(text)
     assert build.is_done(tmp_path, config) is done
+
+
+@pytest.mark.parametrize("place", ["/tmp/x${seed}", ".j${seed}", "previous/${seed}", "", "."])
+def test_jobs_have_folders_where_the_report_looks(
+    nst_command: Command, tmp_path: Path, place: str
+) -> None:
+    done = nst_command(*TINY, "seed=0,1", f"hydra.sweep.subdir={place}", "name=s", "--multirun")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "hydra.sweep.subdir=" in done.stderr
+
+
+def test_what_somebody_put_in_a_pictures_place_is_kept(own: Folder, tmp_path: Path) -> None:
+    path = own.claim(tmp_path / "result.png")
+    path.write_text("nst's")
+    own.seal(path)
+    Folder(tmp_path).give_way(path)
+    assert not (tmp_path / "previous").exists()
+    path.write_text("retouched")
+    again = Folder(tmp_path)
+    again.give_way(path)
+    assert (tmp_path / "previous/1/result.png").read_text() == "retouched"
+    assert not path.exists()
+    assert again.owns(path)
+
+
+def test_report_keeps_a_changed_page(nst_command: Command, tmp_path: Path) -> None:
+    sweep = (*TINY, "seed=1,2", "name=s", "--multirun")
+    assert nst_command(*sweep).returncode == 0
+    (tmp_path / "outputs/s/report.html").write_text("mine")
+    assert nst_command(*sweep).returncode == 0
+    assert (tmp_path / "outputs/s/previous/1/report.html").read_text() == "mine"
+    assert "mine" != (tmp_path / "outputs/s/report.html").read_text()
+    assert len(list((tmp_path / "outputs/s/previous").iterdir())) == 1
+
+
+def test_strange_names_in_the_folder_of_earlier_runs(own: Folder, tmp_path: Path) -> None:
+    (tmp_path / "previous" / "²").mkdir(parents=True)
+    (tmp_path / ".nst").mkdir()
+    (tmp_path / ".nst" / "todo").write_text("mine")
+    own.claim(tmp_path / "result.png").touch()
+    own.set_aside()
+    assert (tmp_path / "previous/1/result.png").exists()
+    assert (tmp_path / ".nst/todo").read_text() == "mine"
+    shutil.rmtree(tmp_path / "previous")
+    (tmp_path / "previous").write_text("mine")
+    own.claim(tmp_path / "result.png").touch()
+    with pytest.raises(InputError, match="previous: is in the way"):
+        own.set_aside()
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("content=", "content= must not be empty"),
+        ("init.path=' '", "init.path= must not be empty"),
+        ("model.weights=", "model.weights= must not be empty"),
+        ("max_megapixels=nan", "max_megapixels must be greater than 0"),
+        ("max_megapixels=0", "max_megapixels must be greater than 0"),
+        ("size=2147483648", "size must be at most 65535"),
+        ("seed=99999999999999999999", "seed must be at most"),
+        ("optimizer.history_size=99999999999999999999", "optimizer.history_size must be at most"),
+    ],
+)
+def test_values_that_nothing_can_be_made_of(argument: str, said: str) -> None:
+    options = ["init=image"] if "init" in argument else []
+    with pytest.raises(InputError, match=said):
+        schema.validate(composed(*options, argument))
+
+
+def test_too_long_a_name_is_one_line(nst_command: Command) -> None:
+    done = nst_command(*TINY, "seed=0,1", f"name={'n' * 300}", "--multirun")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_no_time_at_all_is_one_evaluation(nst_command: Command, tmp_path: Path) -> None:
+    done = nst_command(*TINY, "budget.seconds=1e-9", "hydra.run.dir=x")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len((tmp_path / "x/losses.jsonl").read_text().splitlines()) == 1
+
+
+PLUGINS = """
+import sys
+import torch
+from nst.inits import content
+
+def leaves(canvas): sys.exit(0)
+def nothing(canvas): return None
+def small(canvas): return canvas.content[..., :-1]
+def numbers(canvas): return canvas.content.long()
+def nan(canvas): return canvas.content * float("nan")
+def in_place(canvas): return canvas.content.zero_()
+def no_optimizer(params, **options): return None
+def no_image(parametrization): return lambda image: None
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["init._target_=plugins.leaves"], 1, "called sys.exit(0)"),
+        (["init._target_=plugins.nothing"], 2, "init: must make a floating-point tensor"),
+        (["init._target_=plugins.small"], 2, "init: must make a floating-point tensor"),
+        (["init._target_=plugins.numbers"], 2, "init: must make a floating-point tensor"),
+        (["init._target_=plugins.nan"], 2, "init: the image that it makes has values"),
+        (["optimizer._target_=plugins.no_optimizer"], 2, "made no torch.optim.Optimizer"),
+        (["gamut._target_=plugins.no_image"], 2, "parametrization or gamut: must make an image"),
+    ],
+)
+def test_plug_ins_that_make_something_else(
+    nst_command: Command, tmp_path: Path, options: list[str], code: int, said: str
+) -> None:
+    (tmp_path / "plugins.py").write_text(PLUGINS)
+    done = nst_command(*TINY, *options, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    assert said in done.stderr
+
+
+def test_init_that_works_in_place_changes_no_target(
+    content_path: Path, style_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugins.py").write_text(PLUGINS)
+    monkeypatch.syspath_prepend(tmp_path)
+    in_place = importlib.import_module("plugins").in_place
+    options = {
+        "size": 32,
+        "weights": "random",
+        "budget": nst.Budget(evaluations=1),
+        "device": "cpu",
+    }
+    black = nst.stylize(content_path, style_path, init=in_place, **options)
+    other = nst.stylize(
+        content_path, style_path, init=lambda canvas: torch.zeros_like(canvas.content), **options
+    )
+    assert black.losses[0].total == other.losses[0].total
+    assert black.losses[0].content > 0

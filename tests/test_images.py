@@ -380,3 +380,35 @@ def test_altered_files_give_a_picture_or_an_image_error(
     else:
         assert loaded.mode == "RGB"
         assert loaded.size == np.asarray(loaded).shape[1::-1]
+
+
+def test_floating_point_white_is_1_though_light_goes_beyond(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = np.linspace(0, 1.2, 64, dtype=np.float32).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    found = np.asarray(images.load(tmp_path / "a.tiff"))[..., 0]
+    expected = np.rint(values.clip(0, 1) * 255)
+    assert np.abs(found - expected).max() <= 1
+    assert "values up to 1.2; 1 is taken as white" in caplog.text
+
+
+def test_deep_grey_is_what_viewers_show(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "a.tiff", tiffinfo={262: 0})
+    found = np.asarray(images.load(tmp_path / "a.tiff"))[..., 0].astype(int)
+    assert np.abs(found - (255 - values / 257)).max() <= 1
+    signed = (values // 2).astype(np.int16)
+    Image.frombytes("I;16", (8, 8), signed.tobytes()).save(tmp_path / "b.tiff", tiffinfo={339: 2})
+    with Image.open(tmp_path / "b.tiff") as file:
+        assert file.tag_v2[339] == (2,)
+    found = np.asarray(images.load(tmp_path / "b.tiff"))[..., 0].astype(int)
+    assert np.abs(found - signed / 32767 * 255).max() <= 1
+
+
+def test_tensor_without_values_is_refused_and_one_with_a_gradient_is_not() -> None:
+    with pytest.raises(images.ImageError, match="must hold its values"):
+        images.load(torch.empty(3, 8, 8, device="meta"))
+    with pytest.raises(images.ImageError, match="must hold its values"):
+        images.load(torch.rand(3, 8, 8).to_sparse())
+    assert images.load(torch.rand(3, 8, 8, requires_grad=True)).size == (8, 8)

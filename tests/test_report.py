@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import nst.report
-from nst.report import Report, ReportError, text, write_report
+from nst.report import Report, ReportError, curves, text, write_report
 from nst.report.__main__ import main
 from nst.report.canvas import Sheet
 from nst.report.curves import band
@@ -1010,3 +1011,9 @@ def test_one_great_jump_is_less_stable_than_many_small_rises(tmp_path: Path) -> 
     (figures,) = stable.numbers.values()
     assert figures["first_raised"] > figures["second_raised"]
     assert figures["first_jump"] < 2 < figures["second_jump"]
+
+
+def test_many_factors_do_not_take_for_ever() -> None:
+    axes = [f"key{number}" for number in range(40)]
+    settings = [SimpleNamespace(levels={axis: str(index) for axis in axes}) for index in range(200)]
+    assert curves._lined_axes(settings, axes) is None

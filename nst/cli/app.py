@@ -4,6 +4,7 @@
 129: SIGHUP; 138: SIGUSR1, by which Slurm announces the end of a job's time.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -33,7 +34,7 @@ from nst.cli import build, resume, schema
 from nst.cli.arguments import prepared
 from nst.cli.job import BAD_INPUT, EXIT_CODES, FAILED, Job, signals
 from nst.cli.streams import outlive_readers
-from nst.cli.wording import ended_early, missing_plugin, one_line, where_to_look
+from nst.cli.wording import ended_early, missing_plugin, one_line, shortened, where_to_look
 from nst.errors import InputError
 from nst.run.folder import REPORT, Folder, check_hydra_files, outcome, run_folders
 
@@ -144,6 +145,9 @@ def _refusing() -> Iterator[None]:
     except InputError as error:
         print(f"nst: {error}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
+    except OSError as error:  # such as a name that is too long
+        print(f"nst: {error}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
     except OmegaConfBaseException:
         pass  # the job's own to report
 
@@ -154,6 +158,11 @@ def _check_job_folder(folder: Path, config: DictConfig) -> None:
     if record is not None:
         names = [f"{record}/{name}.yaml" for name in ("hydra", "config", "overrides")] + names
     check_hydra_files(folder, names)
+
+
+def _is_hidden(part: str) -> bool:
+    """Whether the report does not look into a folder of this name."""
+    return part.startswith(".") or part == "previous"
 
 
 def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
@@ -180,7 +189,13 @@ def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
         with open_dict(job):
             job.hydra.job.num, job.hydra.job.id = number, str(number)
         with suppress(OmegaConfBaseException):  # of which the job itself says more
-            folder = Path(job.hydra.sweep.dir, job.hydra.sweep.subdir)
+            below = Path(job.hydra.sweep.subdir)
+            if below.is_absolute() or not below.parts or any(map(_is_hidden, below.parts)):
+                raise InputError(
+                    f"hydra.sweep.subdir={below}: must be a folder of its own for each job, below "
+                    f"the sweep's, and not be called previous or begin with a dot"
+                )
+            folder = Path(job.hydra.sweep.dir, below)
             if asked.setdefault(folder, jobs[number]) != jobs[number]:
                 raise InputError(
                     f"hydra.sweep.subdir={job.hydra.sweep.subdir}: jobs of the sweep would share "
@@ -278,8 +293,8 @@ def main() -> NoReturn:
         print(f"nst: {one_line(error)}", file=sys.stderr)
         code = BAD_INPUT
     except OSError as error:  # of Hydra, which makes the folder before the run begins
-        print(f"nst: {error}", file=sys.stderr)
-        code = FAILED
+        print(f"nst: {shortened(str(error))}", file=sys.stderr)
+        code = BAD_INPUT if error.errno == errno.ENAMETOOLONG else FAILED
     except Exception as error:
         if show_traceback:
             raise
@@ -289,7 +304,10 @@ def main() -> NoReturn:
         print(f"nst: {said}", file=sys.stderr)
         code = FAILED if begun and not absent else BAD_INPUT
     folder = SweepCallback.folder
-    if folder is not None and code != BAD_INPUT and any(run_folders(folder)):
+    if folder is not None and code == 0 and not any(run_folders(folder)):
+        print(f"nst: {folder}: the sweep left no run", file=sys.stderr)
+        code = FAILED
+    elif folder is not None and code != BAD_INPUT and any(run_folders(folder)):
         try:
             made = _finish_sweep(folder)
         except (InputError, OSError) as error:

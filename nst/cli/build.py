@@ -121,12 +121,14 @@ def run(
             else:
                 result = _go_on_or_begin(folder, goes_on, begins, again=options.force)
         about = {"Software": f"nst {nst.__version__}", "nst settings": settings_json(config)}
-        images.save(result.picture, target, about)
-        for kind in groups.Format:  # of before a resumption, in another format
+        for kind in groups.Format:  # of before a resumption, perhaps in another format
             other = folder / f"result.{kind.value}"
+            own.give_way(other)
             if other != target and own.owns(other):
                 other.unlink(missing_ok=True)
                 own.forget(other)
+        images.save(result.picture, target, about)
+        own.seal(target)
         write_result(folder, sha256, _summary(result, options.seed, target.name))
     return result
 

@@ -114,6 +114,8 @@ class Job:
             return self._failed(one_line(error), BAD_INPUT)
         except (OSError, OutOfMemory) as error:
             return self._failed(str(error), FAILED)
+        except SystemExit as stop:  # of somebody's plug-in: nst's own come later
+            return self._failed(f"something in the run called sys.exit({stop.code})", FAILED)
         except Exception as error:
             log.exception("nst: unexpected error")
             return self._failed(f"{type(error).__name__}: {error}", FAILED)
@@ -124,7 +126,7 @@ class Job:
         log.info(
             "%s after %d evaluations and %.1f s; the picture: total %.4g, content %.4g, style %.4g",
             _ENDINGS.get(result.stop_reason, "Budget used up"),
-            result.losses[-1].evaluation,
+            result.losses[-1].evaluation if result.losses else 0,
             result.seconds,
             losses.total,
             losses.content,

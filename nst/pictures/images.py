@@ -41,6 +41,9 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 # How far a tensor picture may be outside of [0, 1]: resizing overshoots a little.
 _OVERSHOOT = 0.01
+# The brightest value of a floating-point picture whose white is 1, rather than 255.
+_BRIGHT = 16.0
+_PHOTOMETRIC = TiffImagePlugin.PHOTOMETRIC_INTERPRETATION
 
 MAX_MEGAPIXELS = 90.0
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM") + (
@@ -193,7 +196,7 @@ def as_saved(picture: Image.Image, suffix: str) -> Image.Image:
         picture: mode RGB.
         suffix: one of `WRITTEN`.
     """
-    with Image.open(io.BytesIO(_encoded(picture, suffix))) as file:
+    with _pillow_without_limit(), Image.open(io.BytesIO(_encoded(picture, suffix))) as file:
         return load(file)
 
 
@@ -305,7 +308,8 @@ def _to_srgb(picture: Image.Image, name: str) -> Image.Image:
     profile = picture.info.get("icc_profile")
     upright = ImageOps.exif_transpose(picture)
     if upright.mode == "F" or upright.mode.startswith("I"):
-        return _scale_deep_grey(upright, _bits(picture), name).convert("RGB")
+        grey = _scale_deep_grey(upright, _bits(picture), name)
+        return (ImageOps.invert(grey) if _tag(picture, _PHOTOMETRIC) == 0 else grey).convert("RGB")
     if profile:
         upright = _apply_profile(upright, profile)
     if upright.has_transparency_data:
@@ -331,10 +335,13 @@ def _scale_deep_grey(picture: Image.Image, bits: int, name: str) -> Image.Image:
         raise ValueError("holds values that are not finite")
     lowest, highest = float(values.min()), float(values.max())
     if picture.mode == "F":
-        # By convention in [0, 1], or in the range of the integers that it was made from.
-        white = next((level for level in (1.0, 255.0) if highest <= level), highest)
+        # By convention in [0, 1], which resampling and bright lights go beyond; or in the range of
+        # the integers that it was made from.
+        white = 1.0 if highest <= _BRIGHT else max(255.0, highest)
         if white > 255:
             log.warning("%s: floating-point values up to %.4g, taken as white", name, highest)
+        elif white == 1 < highest:
+            log.warning("%s: has values up to %.4g; 1 is taken as white", name, highest)
     elif bits <= 16:
         white = 2.0**bits - 1
     else:
@@ -351,13 +358,22 @@ def _scale_deep_grey(picture: Image.Image, bits: int, name: str) -> Image.Image:
 
 
 def _bits(picture: Image.Image) -> int:
-    """Bits of each value of a deep greyscale picture as its file says; 32 where nothing does."""
-    tags = getattr(picture, "tag_v2", {})
-    if TiffImagePlugin.BITSPERSAMPLE in tags:
-        return int(tags[TiffImagePlugin.BITSPERSAMPLE][0])
+    """Bits of each value of a deep greyscale picture as its file says; 32 where nothing does.
+
+    Of signed values, without the sign.
+    """
+    if bits := _tag(picture, TiffImagePlugin.BITSPERSAMPLE):
+        signed = _tag(picture, TiffImagePlugin.SAMPLEFORMAT) == 2
+        return bits - 1 if signed and bits <= 16 else bits
     # Pillow's mode for 16-bit PNG and PGM files is I, or I;16.
     deep = picture.mode == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM"))
     return 32 if deep else 16
+
+
+def _tag(picture: Image.Image, tag: int) -> int | None:
+    """The first value of a TIFF's tag; None where there is none."""
+    value = getattr(picture, "tag_v2", {}).get(tag)
+    return int(value[0] if isinstance(value, tuple) else value) if value is not None else None
 
 
 def _apply_profile(picture: Image.Image, profile: bytes) -> Image.Image:
@@ -385,6 +401,9 @@ def _apply_profile(picture: Image.Image, profile: bytes) -> Image.Image:
 
 def _checked(pixels: Tensor) -> Tensor:
     """A tensor that somebody gave as a picture, 3 x H x W in [0, 1]."""
+    if pixels.layout != torch.strided or pixels.is_meta:
+        raise ImageError(f"a tensor picture must hold its values, not be {pixels.layout} or meta")
+    pixels = pixels.detach()
     if pixels.ndim == 4 and pixels.shape[0] == 1:
         pixels = pixels[0]
     right = pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.numel() > 0

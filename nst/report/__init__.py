@@ -60,5 +60,7 @@ def write_report(folder: Path) -> Report:
     page = render(sweep, findings, comparison, losses)
     files = tuple(folder / name for name in REPORT)
     for path, data in zip(files, (to_csv(rows), comparison, losses, page), strict=True):
+        own.give_way(path)
         atomic_write(own.claim(path), data)
+        own.seal(path)
     return Report(folder, sweep.runs, rows, sweep.factors, findings, files)

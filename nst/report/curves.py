@@ -33,6 +33,8 @@ HEADROOM = 30.0  # a diverging curve is drawn up to this multiple of the startin
 FOOTROOM = 10.0  # and values below most of a curve down to this fraction of them
 MARKS_PER_CURVE = 7
 LEGEND_ROW = 0.24  # inches
+# Factors that are told apart by colour and line, rather than by a number each.
+_MOST_AXES = 8
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,9 @@ def _looks(settings: Sequence[Setting], axes: Sequence[str]) -> list[Look]:
 def _lined_axes(settings: Sequence[Setting], axes: Sequence[str]) -> Sequence[str] | None:
     """Choose the factors told by the line, so that neither lines nor colours are many."""
     best: tuple[float, Sequence[str]] | None = None
+    # What so few colours and lines can tell has fewer factors; and the ways to part them double
+    # with each.
+    axes = axes if len(axes) <= _MOST_AXES else ()
     for size in range(len(axes)):
         for lined in combinations(reversed(axes), size):
             coloured = [axis for axis in axes if axis not in lined]
@@ -214,8 +219,8 @@ def _lined_axes(settings: Sequence[Setting], axes: Sequence[str]) -> Sequence[st
 def _codes(settings: Sequence[Setting], axes: Sequence[str]) -> list[int]:
     """Return numbers for the combinations of levels of ``axes`` as they occur."""
     keys = [tuple(item.levels[axis] for axis in axes) for item in settings]
-    order = list(dict.fromkeys(keys))
-    return [order.index(key) for key in keys]
+    order = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return [order[key] for key in keys]
 
 
 def _label(item: Setting) -> str:

@@ -3,8 +3,10 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import torch
@@ -14,6 +16,8 @@ from nst.errors import InputError
 # Of glibc's mallopt(3), whose values are ints.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _INT_MAX = 2**31 - 1
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def resolve_device(name: str) -> torch.device:
@@ -63,13 +67,16 @@ def isolated(seed: int, device: torch.device) -> Iterator[None]:
     """Compute alike whatever the caller has set in torch, and leave all of that as it was.
 
     That is the default type and device, whether gradients are wanted, inference mode, automatic
-    mixed precision, and the random numbers, which are those of the seed inside.
+    mixed precision, and the random numbers, which are those of the seed inside. Runs in several
+    threads share what torch has once in a process; the last one out leaves it as the first one
+    found it.
 
     Args:
         seed: of torch's random numbers.
         device: whose random numbers are brought back, beside the CPU's.
     """
     with ExitStack() as stack:
+        stack.enter_context(_process_restored())
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
@@ -86,6 +93,49 @@ def isolated(seed: int, device: torch.device) -> Iterator[None]:
         )
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _process_restored() -> Iterator[None]:
+    """Leave torch's settings of the whole process as they were before the first of these blocks."""
+    with _PROCESS.lock:
+        if not _PROCESS.inside:
+            _PROCESS.restore = _restorer()
+        _PROCESS.inside += 1
+    try:
+        yield
+    finally:
+        with _PROCESS.lock:
+            _PROCESS.inside -= 1
+            if not _PROCESS.inside and _PROCESS.restore:
+                _PROCESS.restore()
+
+
+@dataclass
+class _Process:
+    """How many blocks are inside, and what the last one out has to do."""
+
+    lock: Lock = field(default_factory=Lock)
+    inside: int = 0
+    restore: Callable[[], None] | None = None
+
+
+_PROCESS = _Process()
+
+
+def _restorer() -> Callable[[], None]:
+    before = torch.get_default_dtype(), torch.get_rng_state()
+    algorithms = _algorithms()
+    precisions = [(unit, getattr(unit, name)) for unit, name in _units()]
+
+    def restore() -> None:
+        torch.set_default_dtype(before[0])
+        torch.set_rng_state(before[1])
+        _set_algorithms(*algorithms)
+        for (unit, name), (_, value) in zip(_units(), precisions, strict=True):
+            setattr(unit, name, value)
+
+    return restore
 
 
 @contextmanager
@@ -121,22 +171,29 @@ def memory_kept(device: torch.device, largest: int) -> Iterator[None]:
 def tf32(wanted: bool) -> Iterator[None]:
     """Let CUDA's matrix units round float32 inputs to 10 bits where `wanted`, else keep them whole.
 
-    Torch's own default is yes for convolutions and no for matrix products.
+    Torch's own default is yes for convolutions and no for matrix products. CPUs never round.
     """
-    units: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    setting: tuple[str, bool | str] = ("allow_tf32", wanted)
-    if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later
-        units = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
-        setting = ("fp32_precision", "tf32" if wanted else "ieee")
-    name, value = setting
-    before = [getattr(unit, name) for unit in units]
-    for unit in units:
-        setattr(unit, name, value)
+    before = [(unit, name, getattr(unit, name)) for unit, name in _units()]
+    for unit, name, _ in before:
+        if name == "allow_tf32":
+            setattr(unit, name, wanted)
+        else:
+            on_cuda = any(unit is other for other, _ in _units()[:2])
+            setattr(unit, name, "tf32" if wanted and on_cuda else "ieee")
     try:
         yield
     finally:
-        for unit, old in zip(units, before, strict=True):
-            setattr(unit, name, old)
+        for unit, name, value in before:
+            setattr(unit, name, value)
+
+
+def _units() -> list[tuple[Any, str]]:
+    """What computes in float32, and the attribute that says how exactly."""
+    backends: Any = torch.backends
+    if not hasattr(backends.cudnn, "conv"):  # before torch 2.9
+        return [(backends.cudnn, "allow_tf32"), (backends.cuda.matmul, "allow_tf32")]
+    cuda, cpu = (backends.cudnn.conv, backends.cuda.matmul), backends.mkldnn
+    return [(unit, "fp32_precision") for unit in (*cuda, cpu.conv, cpu.matmul)]
 
 
 @contextmanager
@@ -149,13 +206,31 @@ def deterministic(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    # cuBLAS reads it when it is first used.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
+    before = _algorithms()
+    # cuBLAS reads the variable when it is first used.
+    workspace = before[-1] or ":4096:8"
+    _set_algorithms(True, False, False, workspace)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        _set_algorithms(*before)
+
+
+def _algorithms() -> tuple[bool, bool, bool, str | None]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+        os.environ.get(_CUBLAS),
+    )
+
+
+def _set_algorithms(
+    deterministic: bool, warn_only: bool, benchmark: bool, workspace: str | None
+) -> None:
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+    torch.backends.cudnn.benchmark = benchmark
+    if workspace is None:
+        os.environ.pop(_CUBLAS, None)
+    else:
+        os.environ[_CUBLAS] = workspace

@@ -5,13 +5,16 @@ list of the files that it writes, and what is not in the list it neither overwri
 
 | in `.nst/` | content |
 |---|---|
-| `files` | the list, one path below the folder per line, noted before the file is written |
+| `files` | the list, one path below the folder per line, noted before the file is written; of \
+pictures and reports also their SHA-256 once they are finished |
 | `config.yaml`, `overrides.yaml`, `hydra.yaml` | what was asked for, as in Hydra's own `.hydra/`: \
 there of the last command, here of the run that the other files are of |
 | `outcome.json` | how the last command that was to run here ended |
 """
 
+import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +24,11 @@ from pathlib import Path
 from nst.errors import InputError
 from nst.files import atomic_write
 
+log = logging.getLogger(__name__)
+
 OWN = ".nst"
 _HYDRA = ".hydra"
+_OWN_FILES = ("files", "config.yaml", "overrides.yaml", "hydra.yaml", "outcome.json")
 _PREVIOUS = "previous"
 _CALLBACK = b"SweepCallback"
 # The names of `nst.files.atomic_file`'s temporary files, around that of the file.
@@ -67,7 +73,7 @@ class Folder:
             self._list.parent.mkdir(exist_ok=True)
             with self._list.open("a", encoding="utf-8") as file:
                 file.write(self._name(path) + "\n")
-            self._own[self._name(path)] = None
+            self._own[self._name(path)] = ""
 
     def check(self, path: Path) -> None:
         """Check that a file is nst's own, or its place free.
@@ -85,11 +91,23 @@ class Folder:
                 f"another folder (hydra.run.dir=..., name=...)"
             )
 
+    def seal(self, path: Path) -> None:
+        """Note what is in an own file that is finished: another content is then not nst's."""
+        self._own[self._name(path)] = _digest(path)
+        self._write()
+
+    def give_way(self, path: Path) -> None:
+        """Move to `previous/<n>` what somebody has put in the place of a sealed file."""
+        seal = self._own.get(self._name(path))
+        if seal and path.is_file() and _digest(path) != seal:
+            path.rename(self._next_previous() / path.name)
+            log.warning("%s: was changed since; moved to %s/", path, _PREVIOUS)
+
     def forget(self, path: Path) -> None:
         """Take a file that nst has deleted off the list."""
         if self.owns(path):
             del self._own[self._name(path)]
-            atomic_write(self._list, "".join(f"{name}\n" for name in self._own).encode())
+            self._write()
 
     def owns(self, path: Path) -> bool:
         """Whether nst wrote this file."""
@@ -110,12 +128,8 @@ class Folder:
         """
         old = [name for name in self._own if (self.path / name).exists()]
         if old:
-            parent = self.path / _PREVIOUS
-            parent.mkdir(exist_ok=True)
-            number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
-            target = parent / str(number)
-            target.mkdir()
-            kept = [self._name(path) for path in (self.path / OWN).iterdir()]
+            target = self._next_previous()
+            kept = [f"{OWN}/{name}" for name in _OWN_FILES if (self.path / OWN / name).exists()]
             for name in [*old, *kept]:
                 # TensorBoard shows a run for every file with `tfevents` in its name.
                 moved = target / name.replace(".tfevents.", ".set-aside.")
@@ -133,16 +147,37 @@ class Folder:
         for name, text in asked.items():
             atomic_write(self.path / OWN / name, text.encode())
 
+    def _next_previous(self) -> Path:
+        """A new folder for what is set aside."""
+        parent = self.path / _PREVIOUS
+        if os.path.lexists(parent) and not parent.is_dir():
+            raise InputError(f"{parent}: is in the way of the folder for earlier files; move it")
+        parent.mkdir(exist_ok=True)
+        taken = (p.name for p in parent.iterdir() if p.name.isascii() and p.name.isdecimal())
+        target = parent / str(1 + max(map(int, taken), default=0))
+        target.mkdir()
+        return target
+
+    def _write(self) -> None:
+        lines = (f"{name}\t{seal}\n" if seal else f"{name}\n" for name, seal in self._own.items())
+        atomic_write(self._list, "".join(lines).encode())
+
     def _name(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
 
-    def _read(self) -> dict[str, None]:
+    def _read(self) -> dict[str, str]:
         try:
-            return dict.fromkeys(self._list.read_text("utf-8").splitlines())
+            lines = self._list.read_text("utf-8").splitlines()
+            return {name: seal for name, _, seal in (line.partition("\t") for line in lines)}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             raise InputError(f"{self._list}: cannot be read ({type(error).__name__})") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_hydra_files(folder: Path, names: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nst.errors import InputError
 from nst.optim import schedules
 from nst.optim.parametrizations import Image, Parametrization
 from nst.optim.schedules import Stage
@@ -159,10 +160,28 @@ class State:
 
     def _enter(self, image: Tensor) -> None:
         objective = self.stage.objective()
-        self.image = self._parametrization(image)
+        self.image = self._made(image)
         self.evaluation = Evaluation(self.image, objective, recorded=self.stage.recorded)
         self.optimizer = self._make_optimizer(self.image.variables)
         self.best_image = self.current()
+
+    def _made(self, image: Tensor) -> Image:
+        """The image as a function of variables.
+
+        Raises:
+            InputError: what the parametrization or the gamut made is none.
+        """
+        made = self._parametrization(image)
+        if not hasattr(made, "variables") or not hasattr(made, "assign"):
+            raise InputError(f"parametrization or gamut: must make an image, not {made!r:.80}")
+        with torch.no_grad():
+            found = made()
+        if not isinstance(found, Tensor) or found.shape != image.shape:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else f"{found!r:.80}"
+            raise InputError(
+                f"parametrization or gamut: the image must be {tuple(image.shape)}, not {shape}"
+            )
+        return made
 
     def _moves_within_steps(self) -> bool:
         """Whether the optimizer moves the image before a step's last evaluation.

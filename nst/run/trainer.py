@@ -161,7 +161,7 @@ class Trainer:
         self._before = state.between_steps()
         if state.at.step == self.budget.steps:
             raise _Stop("steps")
-        if reason := self._spent():
+        if state.rows and (reason := self._spent()):  # what is saved is to be measured once
             raise _Stop(reason)
         if self._save_is_due():
             with state.clock.paused():

@@ -39,8 +39,11 @@ from nst.cli.schema.groups import (
     SrgbGamutConf,
     StyleInitConf,
 )
-from nst.cli.schema.ranges import at_least
+from nst.cli.schema.ranges import above, at_least, not_blank
 from nst.errors import InputError
+
+# px on the longest side, which is what the picture formats hold
+_LARGEST = 65535
 
 
 @dataclass
@@ -80,6 +83,11 @@ class RunConf:
 
     def __post_init__(self) -> None:
         at_least("size", self.size, 1)
+        if self.size is not None and self.size > _LARGEST:
+            raise InputError(f"size must be at most {_LARGEST}, not {self.size}")
+        above("max_megapixels", self.max_megapixels, 0)
+        for key in ("content", "style", "name", "resume", "device"):
+            not_blank(key, getattr(self, key))
         at_least("tile_size", self.tile_size, 64)
         at_least("seed", self.seed, 0)
 

@@ -5,7 +5,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from nst.cli.schema.ranges import above, at_least
+from nst.cli.schema.ranges import above, at_least, not_blank
 from nst.errors import InputError
 
 
@@ -167,6 +167,9 @@ class ImageInitConf:
     _target_: str = "nst.inits.image"
     _partial_: bool = True
 
+    def __post_init__(self) -> None:
+        not_blank("init.path", self.path)
+
 
 @dataclass
 class PixelConf:
@@ -279,6 +282,7 @@ class ModelConf:
 
     def __post_init__(self) -> None:
         at_least("model.seed", self.seed, 0)
+        not_blank("model.weights", self.weights)
 
 
 @dataclass
