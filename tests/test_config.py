@@ -13,10 +13,8 @@ from nst.cli.schema import groups
 from nst.errors import InputError
 
 CONF = app.config_dir()
-GROUPS = (
-    *("optimizer", "init", "parametrization", "gamut", "precision", "layers", "loss", "model"),
-    *("schedule", "budget", "guard", "experiment"),
-)
+# Of `hydra` and `rounding` other tests and options know.
+GROUPS = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {"rounding"})
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 EXPERIMENTS = [option for group, option in OPTIONS if group == "experiment"]
 

@@ -605,7 +605,7 @@ def test_swept_loss_weights_are_ranked_by_the_fixed_yardstick(tmp_path: Path) ->
     report = write_report(tmp_path)
     best = min(fixed, key=lambda weight: sum(fixed[weight]))
     assert report.findings.best == f"w{best}"
-    assert report.findings.yardstick.startswith("balance")
+    assert report.findings.ranked_by.startswith("balance")
     scores = {s.setting.levels["loss.style_weight"]: s.score for s in report.findings.settings}
     for weight, (content, style) in fixed.items():
         found = scores[weight]

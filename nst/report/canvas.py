@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nst.report import text
-from nst.report.pictures import Picture
+from nst.report.thumbnails import Picture
 
 DPI = 120
 SMALL, NORMAL, LARGE = 7.5, 9.0, 15.0  # points

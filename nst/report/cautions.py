@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from nst.report import text
 from nst.report.measures import picture_excess
+from nst.report.ranking import Comparability, Ranking
 from nst.report.runs import Run, Sweep
-from nst.report.yardstick import Comparability, Yardstick
 
 UNEQUAL_BUDGETS = 1.1  # ratio of most to fewest evaluations from which it is worth a warning
 
 
-def cautions(sweep: Sweep, comparability: Comparability, yardstick: Yardstick) -> tuple[str, ...]:
+def cautions(sweep: Sweep, comparability: Comparability, ranking: Ranking) -> tuple[str, ...]:
     """Return one sentence or two for each reason to read the findings with care."""
     found = [
-        _differing(aspect, values, comparability, yardstick)
+        _differing(aspect, values, comparability, ranking)
         for aspect, values in comparability.differing.items()
     ]
     found += _network(sweep) + _without_result(sweep) + _unequal_budgets(sweep)
@@ -22,15 +22,15 @@ def cautions(sweep: Sweep, comparability: Comparability, yardstick: Yardstick) -
 
 
 def _differing(
-    aspect: str, values: tuple[str, ...], comparability: Comparability, yardstick: Yardstick
+    aspect: str, values: tuple[str, ...], comparability: Comparability, ranking: Ranking
 ) -> str:
     shown = aspect in ("network weights", "image size")
     listed = f" ({'; '.join(value or 'unknown' for value in values)})" if shown else ""
-    ranked = yardstick.groups == comparability.groups
+    ranked = ranking.groups == comparability.groups
     then = (
         "their totals are not comparable, and only runs that share them are ranked together"
         if ranked
-        else f"their totals are not comparable, so they are ranked by {yardstick.name}"
+        else f"their totals are not comparable, so they are ranked by {ranking.name}"
     )
     return f"The runs used {len(values)} different {_plural(aspect)}{listed}: {then}."
 

@@ -21,9 +21,9 @@ from nst.report.measures import (
     target_total,
 )
 from nst.report.observations import Observation, observe
+from nst.report.ranking import Comparability, Ranking, compare, pick
 from nst.report.runs import Run, Sweep
 from nst.report.settings import Setting, settings_of
-from nst.report.yardstick import Comparability, Yardstick, compare, pick
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RunFinding:
 class SettingFinding:
     """One setting over its repetitions.
 
-    ``score`` (the yardstick), ``content`` and ``style`` are of the saved pictures of the runs
+    ``score`` (the ranking), ``content`` and ``style`` are of the saved pictures of the runs
     that finished, ``seconds`` of these runs. ``evaluations`` and ``seconds_to_target`` are
     means over them, infinite where one never reached the target while optimising. ``raised``
     is the mean, ``jump`` the largest of all runs.
@@ -75,7 +75,7 @@ class Effect:
 class Findings:
     """Everything the report concludes from the runs; ``best`` names the lowest-scoring one."""
 
-    yardstick: str
+    ranked_by: str
     measure: str
     headline: str
     best: str | None
@@ -91,17 +91,17 @@ class Findings:
 def find(sweep: Sweep) -> Findings:
     """Compute the findings of ``sweep``."""
     comparability = compare(sweep)
-    yardstick = pick(sweep, comparability)
-    settings = settings_of(sweep, yardstick)
+    ranking = pick(sweep, comparability)
+    settings = settings_of(sweep, ranking)
     per_run = _run_findings(sweep, comparability)
     per_setting = tuple(_setting_finding(item, per_run) for item in settings)
     return Findings(
-        yardstick=yardstick.name,
-        measure=yardstick.short,
-        headline=headline(per_setting, yardstick),
-        best=_best_run(sweep, yardstick),
+        ranked_by=ranking.name,
+        measure=ranking.short,
+        headline=headline(per_setting, ranking),
+        best=_best_run(sweep, ranking),
         counts=dict(Counter(run.status for run in sweep.runs)),
-        warnings=cautions(sweep, comparability, yardstick),
+        warnings=cautions(sweep, comparability, ranking),
         runs=per_run,
         settings=per_setting,
         effects=tuple(e for axis in sweep.axes for e in _effects(axis, settings)),
@@ -180,7 +180,7 @@ def _baseline(levels: Sequence[str], contexts: Sequence[Mapping[str, float]]) ->
     return min(levels, key=typical, default="")
 
 
-def headline(settings: Sequence[SettingFinding], yardstick: Yardstick) -> str:
+def headline(settings: Sequence[SettingFinding], ranking: Ranking) -> str:
     """Answer in a sentence which setting did best, by how much and in what time."""
     scored = [(item.score.mean, item) for item in settings if item.score is not None]
     if not scored:
@@ -195,18 +195,18 @@ def headline(settings: Sequence[SettingFinding], yardstick: Yardstick) -> str:
     (lowest, best), (highest, worst) = ranked[0], ranked[-1]
     reached = f"{_score(best)}{_repeats(best)}{_cost(best)}"
     if best is worst:
-        return f"{_subject(best)} ended at a {yardstick.name} of {reached}."
-    sentence = f"{_subject(best)} reached the lowest {yardstick.name}, {reached}"
+        return f"{_subject(best)} ended at a {ranking.name} of {reached}."
+    sentence = f"{_subject(best)} reached the lowest {ranking.name}, {reached}"
     other = f"{text.setting(worst.setting.levels)} ({_score(worst)})"
     if lowest <= 0:
         return f"{sentence}; the highest is that of {other}."
     return f"{sentence}: {text.number(highest / lowest)} times lower than {other}."
 
 
-def _best_run(sweep: Sweep, yardstick: Yardstick) -> str | None:
+def _best_run(sweep: Sweep, ranking: Ranking) -> str | None:
     """Return the run with the lowest score, where all can be ranked and there is a choice."""
-    scores = {run.name: s for run in sweep.runs if (s := yardstick.score(run)) is not None}
-    one_group = len({yardstick.groups[name] for name in scores}) == 1
+    scores = {run.name: s for run in sweep.runs if (s := ranking.score(run)) is not None}
+    one_group = len({ranking.groups[name] for name in scores}) == 1
     return min(scores, key=scores.__getitem__) if one_group and len(scores) > 1 else None
 
 

@@ -49,7 +49,7 @@ def render(sweep: Sweep, findings: Findings, comparison: bytes, losses: bytes) -
         warnings=findings.warnings,
         observations=[_observation(item) for item in findings.observations],
         effects=_effects(findings),
-        yardstick=findings.yardstick,
+        ranked_by=findings.ranked_by,
         target=_target(findings),
         settings_head=_settings_head(sweep, findings),
         settings=[_setting(item, sweep, findings) for item in findings.settings],

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from nst.report import text
 from nst.report.measures import mean
+from nst.report.ranking import Ranking
 from nst.report.runs import Run, Sweep
-from nst.report.yardstick import Yardstick
 
 
 @dataclass(frozen=True)
 class Setting:
     """One combination of levels, with every run that has it.
 
-    ``group`` is the yardstick's group, ``None`` where the runs are not all of one.
+    ``group`` is the ranking's group, ``None`` where the runs are not all of one.
     ``scores`` are those of the finished runs.
     """
 
@@ -43,18 +43,18 @@ class Setting:
         return text.pairs({key: val for key, val in self.levels.items() if key != factor})
 
 
-def settings_of(sweep: Sweep, yardstick: Yardstick) -> tuple[Setting, ...]:
+def settings_of(sweep: Sweep, ranking: Ranking) -> tuple[Setting, ...]:
     """Group the runs of ``sweep`` by their levels of everything but the seed."""
     grouped: dict[tuple[str, ...], list[Run]] = {}
     for run in sweep.runs:
         grouped.setdefault(tuple(run.levels[axis] for axis in sweep.axes), []).append(run)
     return tuple(
-        _setting(dict(zip(sweep.axes, key, strict=True)), runs, yardstick)
+        _setting(dict(zip(sweep.axes, key, strict=True)), runs, ranking)
         for key, runs in grouped.items()
     )
 
 
-def _setting(levels: Mapping[str, str], runs: list[Run], yardstick: Yardstick) -> Setting:
-    groups = {yardstick.groups[run.name] for run in runs}
-    scores = tuple(score for run in runs if (score := yardstick.score(run)) is not None)
+def _setting(levels: Mapping[str, str], runs: list[Run], ranking: Ranking) -> Setting:
+    groups = {ranking.groups[run.name] for run in runs}
+    scores = tuple(score for run in runs if (score := ranking.score(run)) is not None)
     return Setting(levels, tuple(runs), scores, groups.pop() if len(groups) == 1 else None)

@@ -23,8 +23,8 @@ from nst.report.canvas import (
 )
 from nst.report.layout import Labels, Layout, arrange
 from nst.report.measures import picture_excess
-from nst.report.pictures import Picture, thumbnail
 from nst.report.runs import Run, Sweep
+from nst.report.thumbnails import Picture, thumbnail
 
 # Inches.
 PAGE = 12.0  # width aimed at

@@ -147,8 +147,8 @@ class TensorBoard(Tracker):
         for name, value in row.layers.items():
             self._scalar(f"per_layer/{name}", value, row.evaluation)
         if self._previous and row.seconds > self._previous.seconds:
-            count = row.evaluation - self._previous.evaluation
-            speed = count / (row.seconds - self._previous.seconds)
+            # In full-size evaluations, as result.json has it.
+            speed = (row.cost - self._previous.cost) / (row.seconds - self._previous.seconds)
             self._scalar("speed/evaluations_per_second", speed, row.evaluation)
         if row.cost != row.evaluation:
             self._scalar("schedule/scale", row.scale, row.evaluation)

@@ -21,7 +21,7 @@ An optimizer's state is whole only between its steps. So a checkpoint is always 
 two steps: one that is written on the way out of the middle of a step is the state before that step,
 and a resumed run does the step again, to the same bits.
 
-The trainer knows neither Hydra nor files: whatever wants to see the run is a `Sink`.
+The trainer writes its checkpoint and no other file: whatever wants to see the run is a `Sink`.
 """
 
 import logging

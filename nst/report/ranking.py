@@ -11,11 +11,12 @@ from nst.report.runs import Run, Sweep
 
 Aspect = Callable[[Run], str]
 
-OBJECTIVE = ("layers", "loss weights")  # aspects that the fixed yardstick does not depend on
+# Aspects that the fixed yardstick does not depend on.
+OBJECTIVE = ("layers", "loss weights", "statistics")
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class Ranking:
     """A measure of a run's saved picture, lower is better.
 
     ``name`` says what it is, ``short`` the same in a word, for captions. ``score`` gives it
@@ -34,7 +35,7 @@ class Comparability:
     """How far the totals of a sweep's runs are one measure.
 
     ``groups`` numbers the runs by the objective they minimised; ``measured`` by what the fixed
-    yardstick depends on, which leaves out the layers and loss weights; ``differing`` names what
+    yardstick depends on, which leaves out ``OBJECTIVE``; ``differing`` names what
     differs between the objectives, with the values found.
     """
 
@@ -43,8 +44,8 @@ class Comparability:
     differing: Mapping[str, tuple[str, ...]]
 
 
-def pick(sweep: Sweep, comparability: Comparability) -> Yardstick:
-    """Return the yardstick of the report.
+def pick(sweep: Sweep, comparability: Comparability) -> Ranking:
+    """Return what the report ranks by.
 
     It is the picture's total by the run's own loss where all minimised the same objective. The
     range that an image was kept in while optimising (``gamut``) is no part of it. Where layers
@@ -53,10 +54,10 @@ def pick(sweep: Sweep, comparability: Comparability) -> Yardstick:
     """
     objectives = len(set(comparability.groups.values()))
     if objectives == len(set(comparability.measured.values())):
-        return Yardstick("total loss", "total", picture_total, comparability.groups)
+        return Ranking("total loss", "total", picture_total, comparability.groups)
     if not any(balance(run) is not None for run in sweep.runs):
-        return Yardstick("total loss", "total", picture_total, comparability.groups)
-    return Yardstick(
+        return Ranking("total loss", "total", picture_total, comparability.groups)
+    return Ranking(
         "balance (what is left of the distances to content and style, layers of Gatys et al.)",
         "balance",
         balance,
@@ -134,5 +135,6 @@ ASPECTS: Mapping[str, Aspect] = {
     "image size": _size,
     "layers": _layers,
     "loss weights": lambda run: _configured(run, "loss"),
+    "statistics": lambda run: _configured(run, "content_loss", "style_loss"),
     "pictures": lambda run: _configured(run, "content", "style", "resize"),
 }
