@@ -21,6 +21,7 @@ from nst.optim.parametrizations import fourier, pixel
 from nst.optim.schedules import Scale
 from nst.run.records import Budget, Row
 from nst.run.results import Result
+from nst.run.specs import Compute, Keep, Loss, Network
 
 # So that `from nst.inits import Canvas` works too, wherever the module is.
 for _module in (gamuts, inits, statistics):
@@ -28,7 +29,11 @@ for _module in (gamuts, inits, statistics):
 
 __all__ = [
     "Budget",
+    "Compute",
     "InputError",
+    "Keep",
+    "Loss",
+    "Network",
     "Result",
     "Row",
     "Scale",

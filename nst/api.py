@@ -1,13 +1,12 @@
-"""A whole run as one library call, without Hydra and without files."""
+"""A whole run as one library call, without Hydra and without files but those that are asked for."""
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeGuard, get_args
 
 import torch
 from PIL import Image
@@ -16,32 +15,37 @@ from torch import Tensor
 from nst.errors import InputError
 from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG19, Pooling, usual_pooling
-from nst.network.weights import resolve
-from nst.objective import Objective, Precision, Terms
+from nst.network.weights import Weights, resolve
+from nst.objective import Objective, Precision, Terms, transfer
 from nst.objective.balanced import balanced
 from nst.objective.cost import largest_piece
 from nst.objective.objective import fitted
-from nst.objective.statistics import MSE, Gram, Statistic
-from nst.objective.statistics.base import described
 from nst.objective.tiling import tiles
-from nst.objective.transfer import transfer
-from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
+from nst.objective.yardstick import yardstick
 from nst.optim import gamuts, inits, optimizers, parametrizations, schedules
 from nst.optim.gamuts import Gamut
 from nst.optim.inits import Canvas, Init
 from nst.optim.optimizers import OptimizerFactory
 from nst.optim.parametrizations import Parametrization
-from nst.optim.schedules import SINGLE, Schedule, Stage
+from nst.optim.schedules import SINGLE, Scale, Schedule, Stage
 from nst.pictures import images, inputs
 from nst.pictures.images import Alpha, Picture, Resize
+from nst.pictures.inputs import Inputs
 from nst.run import identity
-from nst.run.devices import deterministic as deterministic_algorithms
-from nst.run.devices import device_name, isolated, memory_kept, resolve_device, tf32, wake
+from nst.run.devices import (
+    deterministic,
+    device_name,
+    isolated,
+    memory_kept,
+    resolve_device,
+    tf32,
+    wake,
+)
 from nst.run.guard import Guard
-from nst.run.memory import Memory, choose, explained
-from nst.run.records import Budget
-from nst.run.rendezvous import Member
-from nst.run.results import PictureLosses, Result, RunSink, Start
+from nst.run.memory import choose, explained
+from nst.run.records import Budget, Outcome
+from nst.run.results import PictureLosses, Result, Start
+from nst.run.specs import Compute, Keep, Loss, Network, at_least_1
 from nst.run.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -55,40 +59,19 @@ def stylize(
     resize: Resize = "fit",
     alpha: Alpha = "keep",
     max_megapixels: float | None = images.MAX_MEGAPIXELS,
-    optimizer: OptimizerFactory = optimizers.lbfgs,
+    loss: Loss | None = None,
+    network: Network | None = None,
     init: Init = inits.content,
     parametrization: Parametrization = parametrizations.fourier,
     gamut: Gamut = gamuts.srgb,
-    content_layers: Mapping[str, float] = GATYS_CONTENT,
-    style_layers: Mapping[str, float] = GATYS_STYLE,
-    strength: float | None = 0.5,
-    content_weight: float = 1.0,
-    style_weight: float | None = None,
-    tv_weight: float = 0.0,
-    style_loss: Statistic = Gram(),  # noqa: B008 - it has no state
-    content_loss: Statistic = MSE(),  # noqa: B008
-    joint: bool = True,
-    precision: Precision = "fp32",
-    weights: str = "auto",
-    weights_seed: int = 0,
-    pooling: Pooling | None = None,
+    optimizer: OptimizerFactory = optimizers.lbfgs,
     schedule: Schedule = SINGLE,
     budget: Budget | None = None,
     guard: Guard | None = None,
     seed: int = 0,
-    device: str = "auto",
-    deterministic: bool = False,
-    memory: Memory = "auto",
-    tile_size: int | None = None,
-    sinks: Sequence[RunSink] = (),
-    image_every: int | None = None,
-    saved_as: str = ".png",
-    checkpoint: str | Path | None = None,
-    checkpoint_every: int | None = None,
-    checkpoint_seconds: float | None = 60.0,
-    resume: str | Path | None = None,
+    compute: Compute | None = None,
+    keep: Keep | None = None,
     stop_requested: Callable[[], str | None] = lambda: None,
-    together: Member | None = None,
 ) -> Result:
     """Paint the content picture in the style of the style picture.
 
@@ -100,91 +83,40 @@ def stylize(
         alpha: `keep` gives the result the transparency of the content picture, where it has any;
             `drop` leaves it on white, as the network sees both pictures.
         max_megapixels: of picture files, see `nst.pictures.images.load`; None for any number.
-        optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`.
+        loss: what is minimised, such as `nst.Loss(strength=0.8)`.
+        network: that sees the pictures, such as `nst.Network(weights="embedded")`.
         init: makes the starting image, such as `nst.inits.random`.
         parametrization: what the optimizer turns, `nst.fourier` or `nst.pixel`.
         gamut: the range that the image is kept in: `nst.gamuts.srgb`, what a picture can hold, or
             `nst.gamuts.free`, none.
-        content_layers: tap to weight within the content term.
-        style_layers: tap to weight within the style term.
-        strength: of the style, from 0, the photograph, to 1, all style and no content, whatever the
-            network, size and pictures, see `nst.objective.balanced.goal`. None takes the terms as
-            they are, see `nst.objective`.
-        content_weight: factor of the content term.
-        style_weight: factor of the style term; None is 1, or 1e6 without a strength.
-        tv_weight: factor of the total variation.
-        style_loss: what of the features is style, see `nst.objective.statistics`.
-        content_loss: what of them is content.
-        precision: of the network, see `nst.objective.Objective`.
-        joint: content and style term share a pass, see `nst.objective.Objective`.
-        weights: `auto`, `imagenet`, `embedded`, `random` or a path, see
-            `nst.network.weights.resolve`.
-        weights_seed: of `random` weights.
-        pooling: `max` or `avg`; None is `avg` with random weights and `max` with trained ones.
+        optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`.
         schedule: in which sizes, such as `[Scale(0.5, 100), Scale(1, None)]`, see
             `nst.optim.schedules`.
         budget: when to stop; None is 50 evaluations.
         guard: what to do about bad numbers; None stops at a loss that is not finite.
         seed: of the noise of `nst.inits.random`.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
-        deterministic: let torch use only algorithms that always give the same bits.
-        memory: `full` takes the picture as a whole; `tiled` goes through the network tile by tile,
-            with the same result up to rounding; `auto` does so where the whole would take more than
-            half of the free memory.
-        tile_size: longest side of the tiles in px; None is the largest that fits, to 1024. A
-            resumed run may have another, but then it is the same only up to rounding.
-        sinks: get every row and image, see `nst.run.tracking`.
-        image_every: evaluations between the images for the sinks.
-        saved_as: suffix of the file that the picture is meant for, one of
-            `nst.pictures.images.WRITTEN`; what its compression loses counts in the result's
-            `picture_losses`.
-        checkpoint: file for the run's state; None writes none.
-        checkpoint_every: evaluations between checkpoints; None is no such limit.
-        checkpoint_seconds: seconds of optimisation between checkpoints; None is no such limit.
-        resume: a checkpoint of the same run to go on from, to the same bits.
+        compute: where and how, such as `nst.Compute(device="cpu", precision="bf16")`.
+        keep: what is kept on the way, such as `nst.Keep(checkpoint="run.pt")`.
         stop_requested: asked once per evaluation; a reason ends the run as `interrupted`.
-        together: evaluates this run's images in one batch with those of other threads' runs, see
-            `nst.run.rendezvous`; the result is the same up to rounding, its seconds are the
-            batch's.
 
     Raises:
         nst.errors.InputError: something given cannot be used; the message says what and why.
         nst.run.memory.OutOfMemory: the picture is too large; the message says what size would fit.
     """
-    _check_options(locals())
-    budget = budget or Budget(evaluations=50)
-    content_layers = {tap: weight for tap, weight in content_layers.items() if weight}
-    style_layers = {tap: weight for tap, weight in style_layers.items() if weight}
-    if style_weight is None:
-        style_weight = 1e6 if strength is None else 1.0
-    weighed = strength is not None and content_weight and style_weight
-    if weighed and not 1e-3 <= style_weight / content_weight <= 1e3:
-        log.warning(
-            "style_weight %g beside content_weight %g leaves one of them no part: with a strength "
-            "they are factors of relative terms, of which 1 is the usual one",
-            style_weight,
-            content_weight,
-        )
-    if strength == 1:
-        content_weight = 0.0  # all style
-    taps = [*(content_layers if content_weight else ()), *(style_layers if style_weight else ())]
-    if not taps:
-        raise InputError("nothing to optimise: no layer has a weight in the content or style term")
-    VGG_19.check(taps)
+    loss, network, compute = loss or Loss(), network or Network(), compute or Compute()
+    keep, budget, guard = keep or Keep(), budget or Budget(evaluations=50), guard or Guard()
+    _check(loss, budget, guard, size, resize, alpha, seed)
     schedules.check(schedule)
-    if saved_as not in images.WRITTEN:
-        raise InputError(f"saved_as must be one of {', '.join(images.WRITTEN)}, not {saved_as}")
-    where = resolve_device(device)
+    where = resolve_device(compute.device)
     wake(where)
     if size is None:
         size = 256 if where.type == "cpu" else 512
     sizes = [max(1, round(size * scale.factor)) for scale in schedule]
-
     pictures = inputs.load(
         *(content, style, resize, where),
         size=sizes[0],
-        minimum=VGG_19.minimum_side(taps),
-        layer=VGG_19.deepest(taps),
+        minimum=VGG_19.minimum_side(loss.taps),
+        layer=VGG_19.deepest(loss.taps),
         max_megapixels=max_megapixels,
     )
     # Read now: the file may be gone when the run is done.
@@ -192,180 +124,174 @@ def stylize(
     shape = pictures.shape(size)
     with ExitStack() as settings:
         settings.enter_context(isolated(seed, where))
-        settings.enter_context(deterministic_algorithms(deterministic))
-        settings.enter_context(tf32(precision == "tf32"))
-        settings.enter_context(explained(where, *shape, precision))
-        tile_size = choose(memory, tile_size, where, *shape, precision, joint=joint)
-        content_image, style_image = pictures.tensors(size)
-        smallest = pictures.shape(sizes[0])
-
-        def tensors(side: int) -> tuple[Tensor, Tensor]:
-            return (content_image, style_image) if side == size else pictures.tensors(side)
-
-        content_start, style_start = tensors(sizes[0])
-        canvas = Canvas(
-            content_start.clone(),  # an init may change them
-            style_start.clone(),
-            seed,
-            load=lambda path: images.to_tensor(images.load(path, max_megapixels), smallest).to(
-                where
+        settings.enter_context(deterministic(compute.deterministic))
+        settings.enter_context(tf32(compute.precision == "tf32"))
+        settings.enter_context(explained(where, *shape, compute.precision))
+        plan = _Plan(
+            *(pictures, size, loss, network, compute, where),
+            tile_size=choose(
+                *(compute.memory, compute.tile_size, where, *shape, compute.precision),
+                joint=loss.joint,
             ),
         )
-        beginning = _checked_start(init(canvas), smallest)
-        del canvas, content_start, style_start
-        found = resolve(weights, weights_seed)
-        pooling = pooling or usual_pooling(found)
-
-        def make_network(precision: Precision) -> VGG19:
-            network = VGG19(found.tensors, taps, pooling)
-            return fitted(network, where, precision, joint=joint)
-
-        of_network = (found.sha256, frozenset(taps), pooling, where, precision, joint)
-        make_own = partial(make_network, precision)
-        network = together.network(of_network, make_own) if together else make_own()
-        scales: dict[int, Mapping[str, float]] = {}
-
-        make = transfer if strength is None else partial(balanced, strength=strength)
-
-        def make_objective(network: VGG19, side: int, precision: Precision) -> Objective:
-            return make(
-                network,
-                *tensors(side),
-                content_layers=content_layers,
-                style_layers=style_layers,
-                content_weight=content_weight,
-                style_weight=style_weight,
-                tv_weight=tv_weight,
-                style_loss=style_loss,
-                content_loss=content_loss,
-                precision=precision,
-                joint=joint,
-                tile_size=tile_size,
-            )
-
-        def objective(side: int) -> Callable[[Tensor], Terms]:
-            own = make_objective(network, side, precision)
-            scales[side] = own.scales
-            return partial(together.evaluate, own) if together else own
-
-        def in_tiles(shape: tuple[int, int]) -> bool:
-            return len(tiles(*shape, tile_size, VGG_19.halos(taps))) > 1
-
-        def stage(scale: schedules.Scale, side: int) -> Stage:
-            own = pictures.shape(side)
-            cost = math.prod(own) / math.prod(shape)
-            return Stage(
-                *(partial(objective, side), own, scale.factor, scale.evaluations, cost),
-                content=lambda: tensors(side)[0],
-                recorded=where.type == "cuda" and together is None and not in_tiles(own),
-            )
-
+        beginning = _beginning(plan, sizes[0], init, seed, max_megapixels)
+        weights = resolve(network.weights, network.seed)
+        pooling = network.pooling or usual_pooling(weights)
+        measure = _Measure(plan, weights, pooling)
         trainer = Trainer(
-            list(map(stage, schedule, sizes)),
+            [measure.stage(scale, side) for scale, side in zip(schedule, sizes, strict=True)],
             beginning,
             optimizer,
             budget,
             gamut(parametrization),
-            guard=guard or Guard(),
-            sinks=sinks,
-            image_every=image_every,
-            checkpoint_path=Path(checkpoint) if checkpoint else None,
-            checkpoint_every=checkpoint_every,
-            checkpoint_seconds=checkpoint_seconds,
+            guard=guard,
+            sinks=keep.sinks,
+            image_every=keep.image_every,
+            checkpoint_path=Path(keep.checkpoint) if keep.checkpoint else None,
+            checkpoint_every=keep.checkpoint_every,
+            checkpoint_seconds=keep.checkpoint_seconds,
             stop_requested=stop_requested,
         )
         trainer.identity = identity.describe(
             {
-                "content picture": content_image,
-                "style picture": style_image,
+                "content picture": plan.content,
+                "style picture": plan.style,
                 "starting image": beginning,
-                "weights": found.sha256,
+                "weights": weights.sha256,
                 "pooling": pooling,
-                "content_layers": content_layers,
-                "style_layers": style_layers,
-                "strength": strength,
-                "content_weight": content_weight,
-                "style_weight": style_weight,
-                "tv_weight": tv_weight,
-                "style_loss": described(style_loss),
-                "content_loss": described(content_loss),
-                "joint": joint,
-                "precision": precision,
+                **loss.identity(),
+                "precision": compute.precision,
+                "deterministic": compute.deterministic,
                 "parametrization": identity.call(parametrization),
                 "gamut": identity.call(gamut),
-                "deterministic": deterministic,
                 "schedule": [astuple(scale) for scale in schedule],
-                "optimizer": type(trainer.state.optimizer).__name__,
-                **{
-                    f"optimizer.{key}": value
-                    for key, value in trainer.state.optimizer.defaults.items()
-                },
+                **identity.optimizer(trainer.state.optimizer),
             }
         )
         del beginning  # as large as the picture; the run has made its own of it
-        if resume:
-            trainer.restore(Path(resume))
+        if keep.resume:
+            trainer.restore(Path(keep.resume))
         start = Start(
-            content_image,
-            style_image,
-            budget,
-            device_name(where),
-            found.source,
-            found.sha256,
-            found.detail,
-            pooling,
-            tile_size if in_tiles(shape) else None,
+            *(plan.content, plan.style, budget, device_name(where)),
+            *(weights.source, weights.sha256, weights.detail, pooling),
+            plan.tile_size if plan.in_tiles(shape) else None,
             tuple(trainer.state.rows),
         )
-        for sink in sinks:
+        for sink in keep.sinks:
             sink.on_start(start)
-        piece = largest_piece(*shape, tile_size)
-        with memory_kept(where, piece):
+        with memory_kept(where, plan.largest_piece):
             outcome = trainer.run()
         # Optimizer and objective are as large as several pictures; what follows needs the room.
         del trainer
-        picture, clipped = images.to_picture(outcome.image), images.clipped(outcome.image)
-        saved = images.to_tensor(images.as_saved(picture, saved_as), shape).to(where)
-        with memory_kept(where, piece), tf32(False):
-            # A network of its own: that of the run may be in bfloat16, or other runs'.
-            own = make_objective(make_network("fp32"), size, "fp32")
-            with torch.no_grad():
-                losses = PictureLosses.of(own(saved), clipped)
-            # A resumed run has not been in all sizes, one whose budget was small neither.
-            for side in sizes if strength is not None else ():
-                if side not in scales:
-                    scales[side] = make_objective(own.network, side, "fp32").scales
-            del own
-            fixed = yardstick(found, pooling, content_image, style_image, saved, tile_size)
-        if transparency:
-            picture.putalpha(transparency.resize(picture.size, Image.Resampling.BILINEAR))
-        result = Result(
-            picture=picture,
-            last_picture=images.to_picture(outcome.last_image),
-            losses=outcome.rows,
-            recoveries=outcome.recoveries,
-            best=outcome.best,
-            picture_losses=losses,
-            scales=scales,
-            status=outcome.status,
-            stop_reason=outcome.stop_reason,
-            error=outcome.error,
-            steps=outcome.steps,
-            seconds=outcome.seconds,
-            yardstick=fixed,
-            start=start,
-        )
-        for sink in sinks:
+        result = _result(measure, outcome, start, sizes, keep.saved_as, transparency)
+        for sink in keep.sinks:
             sink.on_end(result)
     return result
 
 
-def _checked_start(image: object, shape: tuple[int, int]) -> Tensor:
-    """The starting image that an init has made.
+def _check(
+    loss: Loss,
+    budget: Budget,
+    guard: Guard,
+    size: object,
+    resize: object,
+    alpha: object,
+    seed: object,
+) -> None:
+    """Check what would not be refused elsewhere, or not before something has been loaded.
 
     Raises:
-        InputError: it is none.
+        InputError: something cannot be used.
     """
+    at_least_1("size", size)
+    if resize not in ("fit", "stretch"):
+        raise InputError(f"resize must be fit or stretch, not {resize!r}")
+    if alpha not in ("keep", "drop"):
+        raise InputError(f"alpha must be keep or drop, not {alpha!r}")
+    if not isinstance(seed, int):
+        raise InputError(f"seed must be a whole number, not {seed!r}")
+    if not isinstance(budget, Budget):
+        raise InputError(f"budget must be an nst.Budget, not {budget!r}")
+    if not isinstance(guard, Guard):
+        raise InputError(f"guard must be an nst.run.guard.Guard, not {guard!r}")
+    if not loss.taps:
+        raise InputError("nothing to optimise: no layer has a weight in the content or style term")
+    VGG_19.check(loss.taps)
+    content_weight, style_weight = loss.factors
+    weighed = loss.strength is not None and content_weight and style_weight
+    if weighed and not 1e-3 <= style_weight / content_weight <= 1e3:
+        log.warning(
+            "style_weight %g beside content_weight %g leaves one of them no part: with a strength "
+            "they are factors of relative terms, of which 1 is the usual one",
+            style_weight,
+            content_weight,
+        )
+
+
+@dataclass
+class _Plan:
+    """The pictures of a run, and what is to be done with them where.
+
+    Attributes:
+        pictures: in whatever size.
+        size: longest side in px of the result.
+        loss: what is minimised.
+        network: that sees the pictures.
+        compute: how it computes.
+        where: the device.
+        tile_size: see `nst.objective.Objective`.
+        content: content picture in full size, 1 x 3 x H x W.
+        style: style picture likewise.
+    """
+
+    pictures: Inputs
+    size: int
+    loss: Loss
+    network: Network
+    compute: Compute
+    where: torch.device
+    tile_size: int | None
+    content: Tensor = field(init=False)
+    style: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.content, self.style = self.pictures.tensors(self.size)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        return self.pictures.shape(self.size)
+
+    @property
+    def largest_piece(self) -> int:
+        """Bytes of the largest tensor of an evaluation."""
+        return largest_piece(*self.shape, self.tile_size)
+
+    def tensors(self, side: int) -> tuple[Tensor, Tensor]:
+        """Both pictures in the size of a stage."""
+        return (self.content, self.style) if side == self.size else self.pictures.tensors(side)
+
+    def in_tiles(self, shape: tuple[int, int]) -> bool:
+        """Whether a picture of this height and width is taken in more than one tile."""
+        return len(tiles(*shape, self.tile_size, VGG_19.halos(self.loss.taps))) > 1
+
+
+def _beginning(
+    plan: _Plan, side: int, init: Init, seed: int, max_megapixels: float | None
+) -> Tensor:
+    """The starting image.
+
+    Raises:
+        InputError: what the init made is none.
+    """
+    shape = plan.pictures.shape(side)
+
+    def load(path: str) -> Tensor:
+        return images.to_tensor(images.load(path, max_megapixels), shape).to(plan.where)
+
+    content, style = plan.tensors(side)
+    # Clones, for an init may work in place.
+    image: object = init(Canvas(content.clone(), style.clone(), seed, load))
     expected = (1, 3, *shape)
     if not isinstance(image, Tensor) or image.shape != expected or not image.is_floating_point():
         found = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else image
@@ -377,50 +303,113 @@ def _checked_start(image: object, shape: tuple[int, int]) -> Tensor:
     return image.detach()
 
 
-def _check_options(options: Mapping[str, object]) -> None:
-    """Check values that nothing else would refuse.
+class _Measure:
+    """Makes the objectives of a run's sizes.
 
-    Raises:
-        InputError: one is not among those that there are, or not of the right kind.
+    Args:
+        plan: of the run.
+        weights: of the network.
+        pooling: of the network.
+
+    Attributes:
+        scales: those of the objectives that were made, by the longest side, see
+            `nst.objective.Objective`.
     """
-    known = {
-        "resize": get_args(Resize),
-        "alpha": get_args(Alpha),
-        "precision": get_args(Precision),
-        "pooling": (None, *get_args(Pooling)),
-    }
-    for name, values in known.items():
-        if options[name] not in values:
-            shown = ", ".join(map(str, values))
-            raise InputError(f"{name} must be one of {shown}, not {options[name]!r}")
-    for name in ("size", "tile_size", "image_every", "checkpoint_every"):
-        value = options[name]
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        if value is not None and not whole:
-            raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-    strength = options["strength"]
-    if strength is not None and not (_is_number(strength) and 0 <= strength <= 1):
-        raise InputError(f"strength must be a number between 0 and 1, not {strength!r}")
-    for name in ("content_weight", "style_weight", "tv_weight", "max_megapixels"):
-        value = options[name]
-        if value is not None and not (_is_number(value) and 0 <= value < math.inf):
-            raise InputError(f"{name} must be a number of at least 0, not {value!r}")
-    kinds = {"budget": Budget, "guard": Guard, "weights": str, "device": str, "seed": int}
-    for name, kind in kinds.items():
-        value = options[name]
-        absent = value is None and name in ("budget", "guard")
-        if not absent and not isinstance(value, kind):
-            raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}")
-    for name in ("content_layers", "style_layers"):
-        layers = options[name]
-        if not isinstance(layers, Mapping):
-            raise InputError(f"{name} must map layers to weights, not be {layers!r}")
-        if any(not 0 <= weight < math.inf for weight in layers.values()):
-            raise InputError(f"{name}: weights must be numbers of at least 0, not {layers}")
-    for name in ("content_loss", "style_loss"):
-        if not isinstance(options[name], Statistic):
-            raise InputError(f"{name} must be a statistic, see nst.statistics")
+
+    def __init__(self, plan: _Plan, weights: Weights, pooling: Pooling) -> None:
+        self.plan, self.weights, self.pooling = plan, weights, pooling
+        self.scales: dict[int, Mapping[str, float]] = {}
+        compute, loss = plan.compute, plan.loss
+        of_network = weights.sha256, frozenset(loss.taps), pooling, plan.where
+        key = *of_network, compute.precision, loss.joint
+        self._network = compute.strategy.network(key, partial(self.network, compute.precision))
+
+    def network(self, precision: Precision) -> VGG19:
+        """The network anew."""
+        made = VGG19(self.weights.tensors, self.plan.loss.taps, self.pooling)
+        return fitted(made, self.plan.where, precision, joint=self.plan.loss.joint)
+
+    def objective(self, network: VGG19, side: int, precision: Precision) -> Objective:
+        """The objective in a size."""
+        loss = self.plan.loss
+        content_weight, style_weight = loss.factors
+        content_layers, style_layers = loss.layers
+        make = transfer if loss.strength is None else partial(balanced, strength=loss.strength)
+        return make(
+            network,
+            *self.plan.tensors(side),
+            content_layers=content_layers,
+            style_layers=style_layers,
+            content_weight=content_weight,
+            style_weight=style_weight,
+            content_loss=loss.content_loss,
+            style_loss=loss.style_loss,
+            tv_weight=loss.tv_weight,
+            precision=precision,
+            joint=loss.joint,
+            tile_size=self.plan.tile_size,
+        )
+
+    def stage(self, scale: Scale, side: int) -> Stage:
+        """A stage of the schedule."""
+        shape = self.plan.pictures.shape(side)
+        strategy = self.plan.compute.strategy
+
+        def objective() -> Callable[[Tensor], Terms]:
+            own = self.objective(self._network, side, self.plan.compute.precision)
+            self.scales[side] = own.scales
+            return partial(strategy.evaluate, own)
+
+        on_cuda = self.plan.where.type == "cuda"
+        return Stage(
+            *(objective, shape, scale.factor, scale.evaluations),
+            math.prod(shape) / math.prod(self.plan.shape),
+            content=lambda: self.plan.tensors(side)[0],
+            recorded=on_cuda and strategy.alone and not self.plan.in_tiles(shape),
+        )
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _result(
+    measure: _Measure,
+    outcome: Outcome,
+    start: Start,
+    sizes: list[int],
+    saved_as: str,
+    transparency: Image.Image | None,
+) -> Result:
+    """The picture, and its losses as it will be saved."""
+    plan = measure.plan
+    picture, clipped = images.to_picture(outcome.image), images.clipped(outcome.image)
+    saved = images.to_tensor(images.as_saved(picture, saved_as), plan.shape).to(plan.where)
+    with memory_kept(plan.where, plan.largest_piece), tf32(False):
+        # A network of its own: that of the run may be in bfloat16, or other runs'.
+        objective = measure.objective(measure.network("fp32"), plan.size, "fp32")
+        with torch.no_grad():
+            losses = PictureLosses.of(objective(saved), clipped)
+        # A resumed run has not been in all sizes, one whose budget was small neither.
+        for side in sizes if plan.loss.strength is not None else ():
+            if side not in measure.scales:
+                own = measure.objective(objective.network, side, "fp32")
+                measure.scales[side] = own.scales
+        del objective
+        fixed = yardstick(
+            *(measure.weights, measure.pooling, plan.content, plan.style, saved, plan.tile_size)
+        )
+    if transparency:
+        picture.putalpha(transparency.resize(picture.size, Image.Resampling.BILINEAR))
+    return Result(
+        picture=picture,
+        last_picture=images.to_picture(outcome.last_image),
+        losses=outcome.rows,
+        recoveries=outcome.recoveries,
+        best=outcome.best,
+        picture_losses=losses,
+        scales=measure.scales,
+        status=outcome.status,
+        stop_reason=outcome.stop_reason,
+        error=outcome.error,
+        steps=outcome.steps,
+        seconds=outcome.seconds,
+        yardstick=fixed,
+        start=start,
+    )

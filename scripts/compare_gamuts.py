@@ -60,9 +60,9 @@ def _total(arguments: argparse.Namespace, way: dict[str, Any], init: Init) -> st
         arguments.content,
         arguments.style,
         size=arguments.size,
-        weights=arguments.weights,
+        network=nst.Network(arguments.weights),
         init=init,
-        strength=None,
+        loss=nst.Loss(strength=None),
         budget=nst.Budget(evaluations=arguments.evaluations),
         **way,
     )

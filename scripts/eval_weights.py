@@ -132,9 +132,9 @@ def grid(
             result = nst.stylize(
                 content,
                 style,
-                weights=spec,
+                network=nst.Network(spec),
                 size=options.size,
-                device=options.device,
+                compute=nst.Compute(options.device),
                 budget=budget,
             )
             shown.append(result.picture)

@@ -2,14 +2,18 @@
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+import nst
 from nst.objective import Terms
 from nst.optim.schedules import Stage
+from nst.pictures.images import Picture
 from nst.run.evaluation import Evaluated
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -56,3 +60,15 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # Arguments that make a run last a second.
 TINY = ("size=32", "budget.evaluations=3", "model.weights=random")
+
+
+def stylize(content: Picture, style: Picture, **options: Any) -> nst.Result:
+    """`nst.stylize` with all options side by side, each sorted into the group that it is of."""
+    groups = {"loss": nst.Loss, "network": nst.Network, "compute": nst.Compute, "keep": nst.Keep}
+    for group, kind in groups.items():
+        own = {item.name: item.name for item in fields(kind)}
+        if group == "network":  # the run has a seed of its own
+            own["weights_seed"] = own.pop("seed")
+        given = {own[name]: options.pop(name) for name in own if name in options}
+        options[group] = kind(**given)
+    return nst.stylize(content, style, **options)

@@ -25,6 +25,7 @@ from nst.pictures import images
 from nst.run.devices import resolve_device
 from nst.run.records import Row
 from nst.run.results import Result, Start
+from support import stylize
 
 SHALLOW = {
     "content_layers": {"relu2_1": 1.0},
@@ -36,9 +37,7 @@ SHALLOW = {
 
 
 def run(content, style, **options) -> Result:
-    return nst.stylize(
-        content, style, **{**SHALLOW, "budget": nst.Budget(evaluations=6), **options}
-    )
+    return stylize(content, style, **{**SHALLOW, "budget": nst.Budget(evaluations=6), **options})
 
 
 def test_paths_pictures_and_tensors_give_the_same_picture(
@@ -133,7 +132,7 @@ def test_yardstick_is_the_same_whatever_was_minimised(content_path: Path, style_
     given = {"budget": one, "init": nst.inits.random}
     mine = run(content_path, style_path, **given)
     plain = {"strength": None, "style_weight": 1e6}
-    gatys = nst.stylize(*(content_path, style_path), size=32, weights="random", **plain, **given)
+    gatys = stylize(*(content_path, style_path), size=32, weights="random", **plain, **given)
     assert mine.losses[0].total != gatys.losses[0].total
     assert mine.yardstick == pytest.approx(gatys.yardstick, rel=1e-5)
     assert gatys.yardstick is not None
@@ -149,7 +148,7 @@ def test_too_small_a_picture_says_the_minimum(content_path: Path, style_path: Pa
         match=r"content\.png: 12 x 10 px at size=12 is too small"
         r".*relu5_1 needs at least 16 px",
     ):
-        nst.stylize(content_path, style_path, size=12, weights="random")
+        stylize(content_path, style_path, size=12, weights="random")
 
 
 def test_nothing_to_optimise(content_path: Path, style_path: Path) -> None:

@@ -44,14 +44,18 @@ INSIDE = {
         "schedules": set(),
     },
     "run": {
-        **{module: set() for module in ("checkpoint", "clock", "devices", "evaluation", "folder")},
+        **{
+            module: set()
+            for module in ("checkpoint", "clock", "devices", "evaluation", "folder", "strategy")
+        },
         **{module: set() for module in ("identity", "memory", "records")},
         "guard": {"records"},
         "results": {"records"},
         "rendezvous": {"memory"},
+        "specs": {"memory", "results", "strategy"},
         "state": {"checkpoint", "clock", "evaluation", "records"},
         "tracking": {"records", "results"},
-        "trainer": {"checkpoint", "guard", "records", "state"},
+        "trainer": {"checkpoint", "guard", "records", "results", "state"},
     },
     "cli": {
         **{module: set() for module in ("resume", "streams", "wording")},
@@ -132,7 +136,8 @@ def test_library_runs_without_hydra_and_plotting() -> None:
 import sys
 for name in {absent}: sys.modules[name] = None
 import nst, nst.run.tracking, torch
-result = nst.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), size=16, weights="random",
+result = nst.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), size=16,
+                     network=nst.Network("random"),
                      budget=nst.Budget(evaluations=1))
 assert result.status == "ok"
 """

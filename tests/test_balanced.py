@@ -19,7 +19,7 @@ from nst.objective.balanced import balanced, goal, in_size_of
 from nst.objective.batch import Batch, signature
 from nst.objective.statistics import Gram
 from nst.objective.terms import above_goal
-from support import Command, checker_picture, xor_picture
+from support import Command, checker_picture, stylize, xor_picture
 
 CONTENT, STYLE = {"relu2_2": 2.0, "relu1_2": 1.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
 LAYERS = {"content_layers": CONTENT, "style_layers": STYLE}
@@ -247,7 +247,7 @@ def test_layer_that_no_picture_excites_is_left_out(weights: Weights, pictures) -
 
 @pytest.mark.parametrize("init", [nst.inits.content, nst.inits.random])
 def test_run_of_a_picture_in_its_own_style_keeps_it(init: nst.inits.Init) -> None:
-    result = nst.stylize(xor_picture(), xor_picture(), init=init, **SMALL)
+    result = stylize(xor_picture(), xor_picture(), init=init, **SMALL)
     assert result.status == "ok"
     assert result.losses[-1].total <= result.losses[0].total
 
@@ -255,17 +255,17 @@ def test_run_of_a_picture_in_its_own_style_keeps_it(init: nst.inits.Init) -> Non
 def test_strength_is_what_is_left_of_the_style_distance() -> None:
     pair = xor_picture(), checker_picture()
     for strength in (0.2, 0.5, 0.8):
-        share = nst.stylize(*pair, strength=strength, **SMALL).yardstick["style_share"]
+        share = stylize(*pair, strength=strength, **SMALL).yardstick["style_share"]
         assert 0.9 * goal(strength) < share < 1.5 * goal(strength), strength
 
 
 def test_strength_0_is_the_photograph_and_1_does_not_know_it() -> None:
-    still = nst.stylize(xor_picture(), checker_picture(), strength=0, **SMALL)
+    still = stylize(xor_picture(), checker_picture(), strength=0, **SMALL)
     assert still.yardstick["content_share"] == pytest.approx(0, abs=1e-4)
     assert still.yardstick["style_share"] == pytest.approx(1, abs=0.01)
     options = {**SMALL, "init": nst.inits.random, "strength": 1, "resize": "stretch"}
     one, other = (
-        nst.stylize(content, checker_picture(), **options)
+        stylize(content, checker_picture(), **options)
         for content in (xor_picture(), checker_picture())
     )
     assert one.losses[0].content == 0
@@ -278,20 +278,20 @@ def test_every_size_of_a_pyramid_has_its_own_scales() -> None:
     pair, single = (xor_picture(), checker_picture()), [nst.Scale(1, None)]
     pyramid = [nst.Scale(0.5, 4), *single]
     given = {**SMALL, "budget": nst.Budget(evaluations=6)}
-    result = nst.stylize(*pair, **given, schedule=pyramid)
+    result = stylize(*pair, **given, schedule=pyramid)
     assert set(result.scales) == {32, 64}
     assert result.scales[32].keys() == result.scales[64].keys()
     assert all(result.scales[32][name] != scale for name, scale in result.scales[64].items())
-    alone = nst.stylize(*pair, **{**given, "size": 32})
+    alone = stylize(*pair, **{**given, "size": 32})
     assert alone.scales[32] == pytest.approx(result.scales[32])
-    absolute = nst.stylize(*pair, **given, schedule=pyramid, strength=None)
+    absolute = stylize(*pair, **given, schedule=pyramid, strength=None)
     assert absolute.scales == {32: {}, 64: {}}
 
 
 def test_bfloat16_is_near_float32() -> None:
     given = {**SMALL, "budget": nst.Budget(evaluations=1), "init": nst.inits.random}
     totals = [
-        nst.stylize(xor_picture(), checker_picture(), precision=kind, **given).losses[0].total
+        stylize(xor_picture(), checker_picture(), precision=kind, **given).losses[0].total
         for kind in ("fp32", "bf16")
     ]
     assert totals[1] == pytest.approx(totals[0], rel=0.02)
@@ -306,24 +306,24 @@ def test_checkpoint_of_another_strength_is_refused(tmp_path: Path) -> None:
     }
     asked = iter([None, None, "SIGTERM"])
     pair = xor_picture(), checker_picture()
-    cut = nst.stylize(*pair, **given, stop_requested=lambda: next(asked))
+    cut = stylize(*pair, **given, stop_requested=lambda: next(asked))
     assert cut.status == "interrupted"
     with pytest.raises(nst.InputError, match=r"another strength \(0.5 there, 0.3 here\)"):
-        nst.stylize(*pair, **given, strength=0.3, resume=given["checkpoint"])
+        stylize(*pair, **given, strength=0.3, resume=given["checkpoint"])
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan"), "0.5"])
 def test_strength_out_of_range_is_refused(strength: float) -> None:
     with pytest.raises(nst.InputError, match="strength must be a number between 0 and 1"):
-        nst.stylize(xor_picture(), checker_picture(), strength=strength, **SMALL)
+        stylize(xor_picture(), checker_picture(), strength=strength, **SMALL)
 
 
 def test_weights_of_the_plain_loss_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     given = {**SMALL, "size": 32, "budget": nst.Budget(evaluations=1), "weights": "random"}
     with caplog.at_level(logging.WARNING):
-        nst.stylize(xor_picture(), checker_picture(), **given)
+        stylize(xor_picture(), checker_picture(), **given)
         assert not caplog.records
-        nst.stylize(xor_picture(), checker_picture(), style_weight=1e6, **given)
+        stylize(xor_picture(), checker_picture(), style_weight=1e6, **given)
     assert "style_weight 1e+06 beside content_weight 1" in caplog.text
 
 

@@ -25,7 +25,8 @@ from nst.objective.cost import needed
 from nst.objective.statistics import Gram
 from nst.run import memory
 from nst.run.rendezvous import Member, Rendezvous
-from support import Command, checker_picture, xor_picture
+from nst.run.strategy import Alone
+from support import Command, checker_picture, stylize, xor_picture
 
 CONTENT, STYLE = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
 SIZE = (16, 20)
@@ -318,7 +319,7 @@ def styled(member: Member | None, **options) -> nst.run.results.Result:
         **options,
     }
     content = given.pop("content", xor_picture())
-    return nst.stylize(content, checker_picture(), together=member, **given)
+    return stylize(content, checker_picture(), strategy=member or Alone(), **given)
 
 
 def test_runs_side_by_side_have_the_losses_of_runs_alone(sizes: list[int]) -> None:

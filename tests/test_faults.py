@@ -29,7 +29,7 @@ from nst.run.checkpoint import CheckpointError
 from nst.run.memory import OutOfMemory
 from nst.run.records import Row
 from nst.run.results import Start
-from support import TINY, Command, checker_picture, xor_picture
+from support import TINY, Command, checker_picture, stylize, xor_picture
 
 LONG = ("size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam")
 
@@ -149,10 +149,10 @@ def test_sink_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     pictures = xor_picture(), checker_picture()
     with pytest.raises(OSError, match="No space left"):
-        nst.stylize(*pictures, sinks=[Full()], checkpoint=path, checkpoint_every=2, **given)
-    rest = nst.stylize(*pictures, resume=path, **given)
+        stylize(*pictures, sinks=[Full()], checkpoint=path, checkpoint_every=2, **given)
+    rest = stylize(*pictures, resume=path, **given)
     assert rest.start.rows[-1].evaluation == 4
-    whole = nst.stylize(*pictures, **given)
+    whole = stylize(*pictures, **given)
     assert rest.last_picture.tobytes() == whole.last_picture.tobytes()
 
 
@@ -290,11 +290,11 @@ def test_transparency_of_the_content_is_kept_or_dropped(tmp_path: Path) -> None:
     content = xor_picture()
     content.putalpha(Image.linear_gradient("L").resize(content.size))
     given = {"size": 32, "weights": "random", "budget": nst.Budget(evaluations=2)}
-    kept = nst.stylize(content, checker_picture(), **given).picture
+    kept = stylize(content, checker_picture(), **given).picture
     assert kept.mode == "RGBA"
     alpha = kept.getchannel("A")
     assert alpha.getpixel((0, 0)) < 20 < 235 < alpha.getpixel((0, alpha.height - 1))
-    dropped = nst.stylize(content, checker_picture(), alpha="drop", **given).picture
+    dropped = stylize(content, checker_picture(), alpha="drop", **given).picture
     assert dropped.mode == "RGB"
     assert dropped.tobytes() == kept.convert("RGB").tobytes()
 

@@ -23,7 +23,7 @@ from nst import InputError
 from nst.cli import app, build, schema
 from nst.cli.arguments import prepared
 from nst.run.folder import Folder, check_hydra_files, note_outcome, outcome, record_of, run_folders
-from support import TINY, Command, checker_picture, xor_picture
+from support import TINY, Command, checker_picture, stylize, xor_picture
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -494,8 +494,8 @@ def test_init_that_works_in_place_changes_no_target(
         "budget": nst.Budget(evaluations=1),
         "device": "cpu",
     }
-    black = nst.stylize(content_path, style_path, init=in_place, **options)
-    other = nst.stylize(
+    black = stylize(content_path, style_path, init=in_place, **options)
+    other = stylize(
         content_path, style_path, init=lambda canvas: torch.zeros_like(canvas.content), **options
     )
     assert black.losses[0].total == other.losses[0].total

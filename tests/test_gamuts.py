@@ -23,7 +23,7 @@ from nst.optim import parametrizations
 from nst.optim.schedules import Scale
 from nst.pictures import images
 from nst.run.results import Result, excess
-from support import Command, xor_picture
+from support import Command, stylize, xor_picture
 
 KINDS = {
     "pixel": parametrizations.pixel,
@@ -135,7 +135,7 @@ def test_picture_of_one_extreme_can_be_painted_on(level: int, optimizer) -> None
     content = Image.new("RGB", (48, 40), (level,) * 3)
     given = {**TINY, "optimizer": optimizer, "budget": nst.Budget(evaluations=60)}
     bounded, free = (
-        nst.stylize(content, xor_picture(), gamut=gamut, **given)
+        stylize(content, xor_picture(), gamut=gamut, **given)
         for gamut in (gamuts.srgb, gamuts.free)
     )
     assert bounded.picture_losses.total < 0.05 * bounded.losses[0].total
@@ -166,7 +166,7 @@ def stark_picture() -> Image.Image:
 
 
 def run(**options) -> Result:
-    return nst.stylize(xor_picture(), stark_picture(), **{**TINY, **options})
+    return stylize(xor_picture(), stark_picture(), **{**TINY, **options})
 
 
 RUNS = {

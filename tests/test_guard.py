@@ -14,7 +14,7 @@ from nst.optim.schedules import Stage
 from nst.run.guard import Guard
 from nst.run.records import Row
 from nst.run.trainer import Trainer
-from support import checker_picture, one_size, xor_picture
+from support import checker_picture, one_size, stylize, xor_picture
 
 
 def row(total: float) -> Row:
@@ -57,7 +57,7 @@ def test_settings_out_of_range(given: dict, message: str) -> None:
 
 def noisy(lr: float, guard: Guard) -> nst.Result:
     """L-BFGS without a line search from noise, whose first steps are guesses scaled by `lr`."""
-    return nst.stylize(
+    return stylize(
         xor_picture(),
         checker_picture(),
         size=32,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import nst
 from nst.optim import parametrizations
-from support import checker_picture, xor_picture
+from support import checker_picture, stylize, xor_picture
 
 KINDS = {
     "pixel": parametrizations.pixel,
@@ -90,7 +90,7 @@ def test_network_in_bfloat16_gives_nearly_the_same_losses() -> None:
     given = {"size": 64, "weights": "random", "budget": nst.Budget(evaluations=12)}
     given |= {"optimizer": nst.adam}
     pictures = xor_picture(), checker_picture()
-    whole, half = (nst.stylize(*pictures, precision=kind, **given) for kind in ("fp32", "bf16"))
+    whole, half = (stylize(*pictures, precision=kind, **given) for kind in ("fp32", "bf16"))
     for a, b in zip(whole.losses, half.losses, strict=True):
         assert b.total == pytest.approx(a.total, rel=0.05)
     assert [row.total for row in whole.losses] != [row.total for row in half.losses]

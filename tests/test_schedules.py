@@ -17,7 +17,7 @@ from nst.optim.schedules import Scale, Stage
 from nst.report.scan import read_sweep
 from nst.run.records import Budget
 from nst.run.trainer import Trainer
-from support import Command, checker_picture, xor_picture
+from support import Command, checker_picture, stylize, xor_picture
 
 TINY = {
     "size": 64,
@@ -135,7 +135,7 @@ def test_run_stopped_anywhere_goes_on_to_the_same_bits(
     optimizer, last: int, tmp_path: Path
 ) -> None:
     options = {**TINY, "schedule": PYRAMID, "optimizer": optimizer, "budget": Budget(evaluations=9)}
-    whole = nst.stylize(xor_picture(), checker_picture(), **options)
+    whole = stylize(xor_picture(), checker_picture(), **options)
     seen: list[int] = []
 
     def stop() -> str | None:
@@ -143,12 +143,12 @@ def test_run_stopped_anywhere_goes_on_to_the_same_bits(
         return "SIGTERM" if len(seen) == last else None
 
     path = tmp_path / "checkpoint.pt"
-    part = nst.stylize(
+    part = stylize(
         xor_picture(), checker_picture(), **options, checkpoint=path, stop_requested=stop
     )
     assert part.status == "interrupted"
     assert part.picture.size == whole.picture.size
-    rest = nst.stylize(xor_picture(), checker_picture(), **options, resume=path)
+    rest = stylize(xor_picture(), checker_picture(), **options, resume=path)
     assert rest.picture.tobytes() == whole.picture.tobytes()
     assert [(row.evaluation, row.total, row.cost) for row in rest.losses] == [
         (row.evaluation, row.total, row.cost) for row in whole.losses
@@ -156,7 +156,7 @@ def test_run_stopped_anywhere_goes_on_to_the_same_bits(
 
 
 def test_noise_begins_in_the_smallest_size() -> None:
-    result = nst.stylize(
+    result = stylize(
         xor_picture(),
         checker_picture(),
         **TINY,
@@ -187,7 +187,7 @@ def test_schedules_that_make_no_sense(schedule: list[Scale], message: str) -> No
 
 def test_smallest_size_must_suit_the_network() -> None:
     with pytest.raises(InputError, match=r"13 x 10 px at size=13 is too small: the layer relu5_1"):
-        nst.stylize(
+        stylize(
             xor_picture(),
             checker_picture(),
             size=64,

@@ -18,7 +18,7 @@ from nst.objective.batch import Batch, signature
 from nst.objective.statistics import MSE, Gram, Moments, Positions
 from nst.objective.statistics.gram import Normalization
 from nst.objective.variation import total_variation
-from support import TINY, Command
+from support import TINY, Command, stylize
 
 shapes = st.tuples(st.integers(1, 2), st.integers(1, 5), st.integers(2, 6), st.integers(2, 6))
 
@@ -180,7 +180,7 @@ def test_run_with_the_users_statistic_goes_on_to_the_same_bits(
     mean: Moments, content_path: Path, style_path: Path, tmp_path: Path
 ) -> None:
     def run(evaluations: int, **options: object) -> nst.Result:
-        return nst.stylize(
+        return stylize(
             *(content_path, style_path),
             size=32,
             weights="random",
@@ -199,9 +199,7 @@ def test_run_with_the_users_statistic_goes_on_to_the_same_bits(
     assert [row.total for row in rest.losses] == [row.total for row in whole.losses]
     assert whole.picture_losses.style < 0.9 * whole.losses[0].style
     with pytest.raises(nst.InputError, match="style_loss"):
-        nst.stylize(
-            *(content_path, style_path), size=32, weights="random", resume=path, device="cpu"
-        )
+        stylize(*(content_path, style_path), size=32, weights="random", resume=path, device="cpu")
 
 
 def test_users_statistic_from_the_command_line(

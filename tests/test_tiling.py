@@ -21,7 +21,7 @@ from nst.objective import Objective, Terms, cost, tiling, transfer, variation
 from nst.objective.statistics import Gram
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE, yardstick
 from nst.optim import parametrizations
-from support import Command
+from support import Command, stylize
 
 SHALLOW = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
 # One tap in both terms, taps before and behind the same ReLU, and gaps in the weights.
@@ -327,7 +327,7 @@ def test_yardstick_is_the_same(weights: Weights) -> None:
 
 def test_run_with_tiles_is_the_run_without(content_path: Path, style_path: Path) -> None:
     def run(**options: Any) -> nst.Result:
-        return nst.stylize(
+        return stylize(
             content_path,
             style_path,
             size=96,

@@ -9,7 +9,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from enum import Enum
 from functools import lru_cache, partial
 from importlib import metadata
@@ -39,8 +39,9 @@ from nst.run.checkpoint import CheckpointError
 from nst.run.folder import Folder
 from nst.run.guard import Guard
 from nst.run.records import Budget
-from nst.run.rendezvous import Member
 from nst.run.results import Result, Start
+from nst.run.specs import Compute, Keep, Loss, Network
+from nst.run.strategy import Alone, Strategy
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def run(
     folder: Path,
     choices: Mapping[str, str],
     stop_requested: Callable[[], str | None],
-    together: Member | None = None,
+    strategy: Strategy | None = None,
     asked: Mapping[str, str] = MappingProxyType({}),
     overrides: Sequence[str] = (),
 ) -> Result:
@@ -82,7 +83,7 @@ def run(
             another left moves to a sub-folder `previous` when this one begins.
         choices: the chosen option of each config group.
         stop_requested: see `nst.run.trainer.Trainer`.
-        together: see `nst.api.stylize`.
+        strategy: see `nst.run.specs.Compute`.
         asked: see `nst.run.folder.Folder.remember`.
         overrides: of the command line, `key=value`.
 
@@ -92,7 +93,8 @@ def run(
         OSError: the folder cannot be written.
     """
     options = schema.validate(config)
-    stylize = partial(_prepared(options, folder, stop_requested), together=together)
+    strategy = strategy or Alone()
+    stylize, keep = _prepared(options, folder, stop_requested, strategy)
     sha256 = config_sha256(config)  # of the files as they are now, not when the run is done
     # A launcher's jobs may outlive a sweep that was killed, and the same sweep be started anew.
     with hold(folder):
@@ -110,12 +112,17 @@ def run(
                 tracking.TensorBoard(
                     folder, resolved_yaml(config), _hparams(config, choices, overrides), own.note
                 ),
-                tracking.Progress(bar=together is None),
+                tracking.Progress(bar=strategy.alone),
             ]
             for sink in sinks:
-                stack.callback(sink.close)
-            goes_on = partial(stylize, sinks=[_Claims(own, files), *sinks])
-            begins = partial(stylize, sinks=[_Claims(own, files, asked), *sinks])
+                stack.enter_context(sink)
+            kept = replace(keep, sinks=[_Claims(own, files), *sinks])
+            begun = replace(keep, sinks=[_Claims(own, files, asked), *sinks])
+
+            def goes_on(resume: Path) -> Result:
+                return stylize(keep=replace(kept, resume=resume))
+
+            begins = partial(stylize, keep=begun)
             if options.resume:
                 result = _go_on(folder, goes_on)
             else:
@@ -179,10 +186,17 @@ def _go_on_or_begin(
 
 
 def _prepared(
-    options: schema.RunConf, folder: Path, stop_requested: Callable[[], str | None]
-) -> Callable[..., Result]:
-    """`stylize` with all that the options say; what cannot be used is found before it is called."""
+    options: schema.RunConf,
+    folder: Path,
+    stop_requested: Callable[[], str | None],
+    strategy: Strategy,
+) -> tuple[Callable[..., Result], Keep]:
+    """`stylize` with all that the options say but what is to be kept, and that.
+
+    What cannot be used is found before it is called.
+    """
     evaluations, seconds = options.checkpoint.interval()
+    loss, model = options.loss, options.model
     return partial(
         api.stylize,
         options.content,
@@ -191,37 +205,41 @@ def _prepared(
         resize=options.resize.value,
         alpha=options.alpha.value,
         max_megapixels=options.max_megapixels,
-        optimizer=_instantiate("optimizer", options.optimizer),
+        loss=Loss(
+            strength=getattr(loss, "strength", None),  # of loss=balanced alone
+            content_weight=loss.content_weight,
+            style_weight=loss.style_weight,
+            tv_weight=loss.tv_weight,
+            content_layers=options.layers.content,
+            style_layers=options.layers.style,
+            content_loss=_instantiate("content_loss", options.content_loss),
+            style_loss=_instantiate("style_loss", options.style_loss),
+            joint=loss.joint,
+        ),
+        network=Network(model.weights, model.seed, _POOLINGS[model.pooling]),
         init=_instantiate("init", options.init),
         parametrization=_instantiate("parametrization", options.parametrization),
         gamut=_instantiate("gamut", options.gamut),
-        content_layers=options.layers.content,
-        style_layers=options.layers.style,
-        strength=getattr(options.loss, "strength", None),  # of loss=balanced alone
-        content_weight=options.loss.content_weight,
-        style_weight=options.loss.style_weight,
-        tv_weight=options.loss.tv_weight,
-        content_loss=_instantiate("content_loss", options.content_loss),
-        style_loss=_instantiate("style_loss", options.style_loss),
-        joint=options.loss.joint,
-        precision=options.precision.network.value,
-        weights=options.model.weights,
-        weights_seed=options.model.seed,
-        pooling=_POOLINGS[options.model.pooling],
+        optimizer=_instantiate("optimizer", options.optimizer),
         schedule=list(map(Scale, options.schedule.scales, options.schedule.evaluations)),
         budget=Budget(**asdict(options.budget)),
         guard=Guard(**_plain(options.guard)),
         seed=options.seed,
-        device=options.device,
-        deterministic=options.deterministic,
-        memory=options.memory.value,
-        tile_size=options.tile_size,
+        compute=Compute(
+            device=options.device,
+            precision=options.precision.network.value,
+            deterministic=options.deterministic,
+            memory=options.memory.value,
+            tile_size=options.tile_size,
+            strategy=strategy,
+        ),
+        stop_requested=stop_requested,
+    ), Keep(
         image_every=options.output.image_every,
         saved_as=f".{options.output.format.value}",
         checkpoint=folder / checkpoint.NAME,
         checkpoint_every=evaluations,
         checkpoint_seconds=seconds,
-        stop_requested=stop_requested,
     )
 
 

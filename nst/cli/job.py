@@ -26,8 +26,8 @@ from nst.files import FolderHeld
 from nst.objective.balanced import goal
 from nst.run.folder import note_outcome
 from nst.run.memory import OutOfMemory
-from nst.run.rendezvous import Member
 from nst.run.results import excess
+from nst.run.strategy import Strategy
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +82,13 @@ class Job:
         )
 
     def run(
-        self, stop_requested: Callable[[], str | None], together: Member | None = None
+        self, stop_requested: Callable[[], str | None], strategy: Strategy | None = None
     ) -> float:
         """Run it, and say in the log and in the folder how it ended.
 
         Args:
             stop_requested: see `nst.run.trainer.Trainer`.
-            together: see `nst.api.stylize`.
+            strategy: see `nst.run.specs.Compute`.
 
         Returns:
             The metric for a search to minimise, infinity where the run failed.
@@ -103,7 +103,7 @@ class Job:
             return self._metric()
         try:
             result = build.run(
-                *(config, folder, self.choices, stop_requested, together),
+                *(config, folder, self.choices, stop_requested, strategy),
                 asked=self.asked,
                 overrides=self.overrides,
             )

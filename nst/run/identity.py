@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 
 def call(function: Callable[..., Any]) -> str:
@@ -28,3 +29,9 @@ def describe(values: Mapping[str, Any]) -> dict[str, str]:
         return json.dumps(value, default=str, sort_keys=True)
 
     return {key: text(value) for key, value in values.items()}
+
+
+def optimizer(made: Optimizer) -> dict[str, Any]:
+    """An optimizer's kind and its options."""
+    options = {f"optimizer.{key}": value for key, value in made.defaults.items()}
+    return {"optimizer": type(made).__name__, **options}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -156,13 +156,3 @@ class Outcome:
     seconds: float
     image: Tensor
     last_image: Tensor
-
-
-class Sink(Protocol):
-    """Something that wants to see the run as it goes."""
-
-    def on_evaluation(self, row: Row) -> None:
-        """Called after every evaluation with finite losses."""
-
-    def on_image(self, evaluation: int, image: Tensor) -> None:
-        """Called with the image (1 x 3 x H x W) that an evaluation measured."""

@@ -163,7 +163,7 @@ class Rendezvous:
 
 @dataclass(frozen=True)
 class Member:
-    """A member as its run sees it.
+    """A member as its run sees it: a `nst.run.strategy.Strategy`.
 
     Attributes:
         rendezvous: whose `membership` the run's thread is in.
@@ -172,6 +172,7 @@ class Member:
 
     rendezvous: Rendezvous
     number: int
+    alone = False
 
     def network(self, key: Hashable, make: Callable[[], VGG19]) -> VGG19:
         """See `Rendezvous.network`."""

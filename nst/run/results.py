@@ -11,7 +11,7 @@ from torch import Tensor
 from nst.network.vgg import Pooling
 from nst.objective import Terms
 from nst.objective.terms import Named
-from nst.run.records import Budget, Recovery, Row, Sink, Status
+from nst.run.records import Budget, Recovery, Row, Status
 
 # How many times the loss of the image that was optimised its picture may have: rounding to 8 bits
 # costs less, in all that was tried.
@@ -139,11 +139,17 @@ class Result:
     start: Start
 
 
-class RunSink(Sink, Protocol):
-    """A sink that also wants the beginning and the end."""
+class Sink(Protocol):
+    """Something that wants to see the run as it goes."""
 
     def on_start(self, start: Start) -> None:
         """Called once before the first evaluation."""
+
+    def on_evaluation(self, row: Row) -> None:
+        """Called after every evaluation with finite losses."""
+
+    def on_image(self, evaluation: int, image: Tensor) -> None:
+        """Called with the image (1 x 3 x H x W) that an evaluation measured."""
 
     def on_end(self, result: Result) -> None:
         """Called once after the last evaluation, also of a failed or interrupted run."""

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,16 @@ def _free(_: Path) -> None:
 
 
 class Tracker:
-    """A sink that ignores everything; the base of the others."""
+    """A sink that ignores everything; the base of the others.
+
+    Whoever makes one closes it, best by a `with` block around the run.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def on_start(self, start: Start) -> None:
         """Called once before the first evaluation."""

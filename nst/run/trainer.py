@@ -39,7 +39,8 @@ from nst.optim.readback import Readback
 from nst.optim.schedules import Stage
 from nst.run import checkpoint
 from nst.run.guard import Fault, Guard
-from nst.run.records import Budget, Outcome, Recovery, Row, Sink, Status
+from nst.run.records import Budget, Outcome, Recovery, Row, Status
+from nst.run.results import Sink
 from nst.run.state import State
 
 log = logging.getLogger(__name__)

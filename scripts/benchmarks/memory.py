@@ -76,13 +76,10 @@ def run(size: int, memory: Literal["full", "tiled"], precision: Precision, devic
         picture,
         picture,
         size=size,
-        memory=memory,
-        tile_size=TILE_SIZE,
-        precision=precision,
+        network=nst.Network("embedded"),
         optimizer=nst.adam,
-        weights="embedded",
         budget=nst.Budget(evaluations=2),
-        device=device,
+        compute=nst.Compute(device, precision, memory=memory, tile_size=TILE_SIZE),
     )
     # In kilobytes, on macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024

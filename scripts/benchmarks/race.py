@@ -155,14 +155,12 @@ def measure(
                 size=size,
                 init=INITS[init],
                 parametrization=parametrization,
-                precision=precision,
                 schedule=schedule,
-                weights=source,
-                strength=None,
+                network=nst.Network(source),
+                loss=nst.Loss(strength=None),
                 budget=nst.Budget(evaluations=evaluations),
-                device=str(device),
-                sinks=[judge],
-                image_every=EVERY,
+                compute=nst.Compute(str(device), precision),
+                keep=nst.Keep(sinks=[judge], image_every=EVERY),
                 stop_requested=judge.arrived,
             )
             row = {"name": f"{name}, {precision}", **vars(judge)}

@@ -1,0 +1,202 @@
+"""What is asked of a run besides its pictures and its optimization, in a few groups.
+
+Each checks its own values when it is made.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeGuard, get_args
+
+from nst.errors import InputError
+from nst.network.vgg import Pooling
+from nst.objective.objective import Precision
+from nst.objective.statistics import MSE, Gram, Statistic
+from nst.objective.statistics.base import described
+from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
+from nst.pictures import images
+from nst.run.memory import Memory
+from nst.run.results import Sink
+from nst.run.strategy import Alone, Strategy
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is measured of the image, and so minimised.
+
+    Attributes:
+        strength: of the style, from 0, the photograph, to 1, all style and no content, whatever the
+            network, size and pictures, see `nst.objective.balanced.goal`. None takes the terms as
+            they are, see `nst.objective`.
+        content_weight: factor of the content term.
+        style_weight: factor of the style term; None is 1, or 1e6 without a strength.
+        tv_weight: factor of the total variation.
+        content_layers: tap to weight within the content term; 0 leaves a tap out.
+        style_layers: tap to weight within the style term, likewise.
+        content_loss: what of the features is content, see `nst.objective.statistics`.
+        style_loss: what of them is style.
+        joint: all terms share a pass through the network, see `nst.objective.Objective`.
+    """
+
+    strength: float | None = 0.5
+    content_weight: float = 1.0
+    style_weight: float | None = None
+    tv_weight: float = 0.0
+    content_layers: Mapping[str, float] = field(default_factory=lambda: GATYS_CONTENT)
+    style_layers: Mapping[str, float] = field(default_factory=lambda: GATYS_STYLE)
+    content_loss: Statistic = field(default_factory=MSE)
+    style_loss: Statistic = field(default_factory=Gram)
+    joint: bool = True
+
+    def __post_init__(self) -> None:
+        if self.strength is not None and not (_is_number(self.strength) and self.strength <= 1):
+            raise InputError(f"strength must be a number between 0 and 1, not {self.strength!r}")
+        for name in ("strength", "content_weight", "style_weight", "tv_weight"):
+            _at_least_0(name, getattr(self, name))
+        for name in ("content_layers", "style_layers"):
+            layers = getattr(self, name)
+            if not isinstance(layers, Mapping):
+                raise InputError(f"{name} must map layers to weights, not be {layers!r}")
+            for tap, weight in layers.items():
+                _at_least_0(f"{name}: {tap}", weight)
+        for name in ("content_loss", "style_loss"):
+            if not isinstance(getattr(self, name), Statistic):
+                raise InputError(f"{name} must be a statistic, see nst.statistics")
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """The factors of the content and of the style term that count."""
+        usual = 1e6 if self.strength is None else 1.0
+        style = usual if self.style_weight is None else self.style_weight
+        return 0.0 if self.strength == 1 else self.content_weight, style  # 1 is all style
+
+    @property
+    def layers(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Those of the content and of the style term that have a weight."""
+        both = self.content_layers, self.style_layers
+        content, style = ({tap: own for tap, own in layers.items() if own} for layers in both)
+        return content, style
+
+    @property
+    def taps(self) -> list[str]:
+        """The layers that any term needs."""
+        pairs = zip(self.factors, self.layers, strict=True)
+        return list({tap: None for factor, layers in pairs if factor for tap in layers})
+
+    def identity(self) -> dict[str, object]:
+        """All of it, by name, as it makes a run what it is."""
+        own = {**vars(self)}
+        own["content_layers"], own["style_layers"] = self.layers
+        own["content_weight"], own["style_weight"] = self.factors
+        for name in ("content_loss", "style_loss"):
+            own[name] = described(own[name])
+        return own
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network that sees the pictures.
+
+    Attributes:
+        weights: `auto`, `imagenet`, `embedded`, `random` or a path, see
+            `nst.network.weights.resolve`.
+        seed: of `random` weights.
+        pooling: `max` or `avg`; None is `avg` with random weights and `max` with trained ones.
+    """
+
+    weights: str = "auto"
+    seed: int = 0
+    pooling: Pooling | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("pooling", self.pooling, (None, *get_args(Pooling)))
+        if not isinstance(self.weights, str):
+            raise InputError(f"weights must be a name or a path, as text, not {self.weights!r}")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a run computes.
+
+    Attributes:
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: of the network, see `nst.objective.Objective`.
+        deterministic: let torch use only algorithms that always give the same bits.
+        memory: `full` takes the picture as a whole; `tiled` goes through the network tile by tile,
+            with the same result up to rounding; `auto` does so where the whole would take more than
+            half of the free memory.
+        tile_size: longest side of the tiles in px; None is the largest that fits, to 1024. A
+            resumed run may have another, but then it is the same only up to rounding.
+        strategy: how images are evaluated, alone or in a batch with those of other threads' runs
+            (`nst.run.rendezvous`): the same up to rounding, but its seconds are the batch's.
+    """
+
+    device: str = "auto"
+    precision: Precision = "fp32"
+    deterministic: bool = False
+    memory: Memory = "auto"
+    tile_size: int | None = None
+    strategy: Strategy = field(default_factory=Alone)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.device, str):
+            raise InputError(f"device must be a name, not {self.device!r}")
+        _one_of("precision", self.precision, get_args(Precision))
+        _one_of("memory", self.memory, get_args(Memory))
+        at_least_1("tile_size", self.tile_size)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What is kept of a run while it goes on.
+
+    Attributes:
+        sinks: get every row and image, see `nst.run.tracking`. Who opened them closes them.
+        image_every: evaluations between the images for the sinks; None is none.
+        saved_as: suffix of the file that the picture is meant for, one of
+            `nst.pictures.images.WRITTEN`; what its compression loses counts in the result's
+            `picture_losses`.
+        checkpoint: file for the run's state; None writes none.
+        checkpoint_every: evaluations between checkpoints; None is no such limit.
+        checkpoint_seconds: seconds of optimisation between checkpoints; None is no such limit.
+        resume: a checkpoint of the same run to go on from, to the same bits.
+    """
+
+    sinks: Sequence[Sink] = ()
+    image_every: int | None = None
+    saved_as: str = ".png"
+    checkpoint: str | Path | None = None
+    checkpoint_every: int | None = None
+    checkpoint_seconds: float | None = 60.0
+    resume: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        at_least_1("image_every", self.image_every)
+        at_least_1("checkpoint_every", self.checkpoint_every)
+        _one_of("saved_as", self.saved_as, tuple(images.WRITTEN))
+
+
+def at_least_1(name: str, value: object) -> None:
+    """Check that a value, where there is one, is a whole number of at least 1.
+
+    Raises:
+        InputError: it is not.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is not None and not whole:
+        raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def _at_least_0(name: str, value: object) -> None:
+    if value is not None and not (_is_number(value) and 0 <= value < math.inf):
+        raise InputError(f"{name} must be a number of at least 0, not {value!r}")
+
+
+def _one_of(name: str, value: object, known: tuple[object, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{name} must be one of {', '.join(map(str, known))}, not {value!r}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
