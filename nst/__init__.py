@@ -19,6 +19,7 @@ from nst.optim import gamuts, inits
 from nst.optim.optimizers import adam, lbfgs, lbfgs_torch
 from nst.optim.parametrizations import fourier, pixel
 from nst.optim.schedules import Scale
+from nst.run.guard import Guard
 from nst.run.records import Budget, Row
 from nst.run.results import Result
 from nst.run.specs import Compute, Keep, Loss, Network
@@ -30,6 +31,7 @@ for _module in (gamuts, inits, statistics):
 __all__ = [
     "Budget",
     "Compute",
+    "Guard",
     "InputError",
     "Keep",
     "Loss",

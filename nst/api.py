@@ -93,7 +93,8 @@ def stylize(
         schedule: in which sizes, such as `[Scale(0.5, 100), Scale(1, None)]`, see
             `nst.optim.schedules`.
         budget: when to stop; None is 50 evaluations.
-        guard: what to do about bad numbers; None stops at a loss that is not finite.
+        guard: what to do about bad numbers, such as `nst.Guard("recover")`; None stops at a loss
+            that is not finite.
         seed: of the noise of `nst.inits.random`.
         compute: where and how, such as `nst.Compute(device="cpu", precision="bf16")`.
         keep: what is kept on the way, such as `nst.Keep(checkpoint="run.pt")`.
@@ -105,10 +106,14 @@ def stylize(
     """
     loss, network, compute = loss or Loss(), network or Network(), compute or Compute()
     keep, budget, guard = keep or Keep(), budget or Budget(evaluations=50), guard or Guard()
-    _check(loss, budget, guard, size, resize, alpha, seed)
+    groups = loss, network, compute, keep, budget, guard
+    for value, kind in zip(groups, (Loss, Network, Compute, Keep, Budget, Guard), strict=True):
+        if not isinstance(value, kind):
+            name = kind.__name__
+            raise InputError(f"{name.lower()} must be an nst.{name}, not {value!r}")
+    _check(loss, size, resize, alpha, seed, max_megapixels)
     schedules.check(schedule)
     where = resolve_device(compute.device)
-    wake(where)
     if size is None:
         size = 256 if where.type == "cpu" else 512
     sizes = [max(1, round(size * scale.factor)) for scale in schedule]
@@ -124,6 +129,7 @@ def stylize(
     shape = pictures.shape(size)
     with ExitStack() as settings:
         settings.enter_context(isolated(seed, where))
+        wake(where)
         settings.enter_context(deterministic(compute.deterministic))
         settings.enter_context(tf32(compute.precision == "tf32"))
         settings.enter_context(explained(where, *shape, compute.precision))
@@ -190,13 +196,7 @@ def stylize(
 
 
 def _check(
-    loss: Loss,
-    budget: Budget,
-    guard: Guard,
-    size: object,
-    resize: object,
-    alpha: object,
-    seed: object,
+    loss: Loss, size: object, resize: object, alpha: object, seed: object, megapixels: float | None
 ) -> None:
     """Check what would not be refused elsewhere, or not before something has been loaded.
 
@@ -208,12 +208,10 @@ def _check(
         raise InputError(f"resize must be fit or stretch, not {resize!r}")
     if alpha not in ("keep", "drop"):
         raise InputError(f"alpha must be keep or drop, not {alpha!r}")
+    if megapixels is not None and not megapixels > 0:
+        raise InputError(f"max_megapixels must be greater than 0, not {megapixels!r}")
     if not isinstance(seed, int):
         raise InputError(f"seed must be a whole number, not {seed!r}")
-    if not isinstance(budget, Budget):
-        raise InputError(f"budget must be an nst.Budget, not {budget!r}")
-    if not isinstance(guard, Guard):
-        raise InputError(f"guard must be an nst.run.guard.Guard, not {guard!r}")
     if not loss.taps:
         raise InputError("nothing to optimise: no layer has a weight in the content or style term")
     VGG_19.check(loss.taps)

@@ -1,7 +1,9 @@
 """Bad numbers: what is called bad, and what the two policies do about it."""
 
+import json
 import math
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from nst.optim.schedules import Stage
 from nst.run.guard import Guard
 from nst.run.records import Row
 from nst.run.trainer import Trainer
-from support import checker_picture, one_size, stylize, xor_picture
+from support import TINY, Command, checker_picture, one_size, stylize, xor_picture
 
 
 def row(total: float) -> Row:
@@ -148,3 +150,19 @@ def test_stage_whose_last_evaluation_is_bad_ends_after_the_next_one() -> None:
     assert outcome.status == "ok"
     assert [row.scale for row in outcome.rows] == [0.5] * 5 + [1.0] * 3
     assert [row.evaluation for row in outcome.rows] == [1, 2, 3, 4, 6, 7, 8, 9]
+
+
+def test_run_that_went_wrong_goes_on_with_another_guard(
+    nst_command: Command, tmp_path: Path
+) -> None:
+    wild = ["optimizer.lr=8", "optimizer.max_iter=3", "optimizer.max_step_rms=null", "init=random"]
+    free = ["parametrization=pixel", "gamut=free", "loss=reference", "checkpoint.every=1"]
+    limits = ["guard.blow_up=100", "budget.evaluations=20"]
+    done = nst_command(*TINY, *wild, *free, *limits, "hydra.run.dir=y")
+    assert done.returncode == 1
+    assert "times the best one" in done.stderr
+    done = nst_command("resume=y", "guard=recover")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "y/result.json").read_text())
+    assert (found["status"], found["evaluations"]) == ("ok", 20)
+    assert found["recoveries"]

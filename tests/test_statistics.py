@@ -1,7 +1,9 @@
 """Statistics against closed-form values and independent formulas, and one of the user's."""
 
 import importlib
+import pickle
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,10 @@ from torch import Tensor
 import nst
 from nst.network.vgg import VGG19
 from nst.network.weights import Weights
-from nst.objective import Objective, Precision, transfer
+from nst.objective import Objective, Precision, Term, transfer
 from nst.objective.batch import Batch, signature
-from nst.objective.statistics import MSE, Gram, Moments, Positions
+from nst.objective.statistics import MSE, Comparison, Gram, Moments, Positions
+from nst.objective.statistics.base import described
 from nst.objective.statistics.gram import Normalization
 from nst.objective.variation import total_variation
 from support import TINY, Command, stylize
@@ -216,3 +219,97 @@ def test_users_statistic_from_the_command_line(
     wrong = nst_command(*TINY, "style_loss._target_=pathlib.Path")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "style_loss" in wrong.stderr
+
+
+class Absolute(Comparison):
+    """A comparison without a gradient of its own."""
+
+    def gather(self, features: Tensor, target: Tensor, positions: Positions) -> Tensor:
+        return (features - target).abs().sum((1, 2, 3)) / positions.count
+
+
+class Spread(Moments):
+    """Means and mean squares, of which an empty part would make nothing finite."""
+
+    def gather(self, features: Tensor, positions: Positions) -> Tensor:
+        share = features.shape[2] * features.shape[3] / positions.count
+        parts = features.mean((2, 3)), features.square().mean((2, 3))
+        return share * torch.cat(parts, 1)
+
+
+def test_comparisons_and_tiles_without_positions(weights: Weights) -> None:
+    generator = torch.Generator().manual_seed(1)
+    images = [torch.randn(1, 3, 40, 56, generator=generator).double() for _ in range(3)]
+    network = VGG19(weights.tensors, ["relu1_1", "relu5_1"]).double()
+    layers = {
+        "content_layers": {"relu1_1": 1.0},
+        "style_layers": {"relu1_1": 1.0, "relu5_1": 2.0},
+        "content_loss": Absolute(),
+        "style_loss": Spread(),
+        "style_weight": 10.0,
+    }
+
+    def make(seed: int, **options: object) -> Objective:
+        return transfer(network, images[2], images[1 - seed], **layers, **options)
+
+    plain = [gradient(make(seed, joint=False), images[seed]) for seed in (0, 1)]
+    # 40 px are two and a half positions of relu5_1: the last of these tiles has none.
+    for options in ({}, {"tile_size": 16}):
+        total, slope = gradient(make(0, **options), images[0])
+        torch.testing.assert_close(total, plain[0][0])
+        torch.testing.assert_close(slope, plain[0][1])
+    leaves = [image.clone().requires_grad_() for image in images[:2]]
+    found = Batch([make(0), make(1)], images[0])(leaves)
+    for terms, leaf, (total, slope) in zip(found, leaves, plain, strict=True):
+        terms.total.backward()
+        torch.testing.assert_close(terms.total.detach(), total)
+        torch.testing.assert_close(leaf.grad, slope)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_comparison_of_pictures_of_other_sizes_is_refused(weights: Weights, joint: bool) -> None:
+    network = VGG19(weights.tensors, ["relu1_1"])
+    taps = {"content_layers": {"relu1_1": 1.0}, "style_layers": {"relu1_1": 1.0}}
+    content, style = torch.randn(1, 3, 16, 16), torch.randn(1, 3, 24, 24)
+    objective = transfer(network, content, style, style_loss=MSE(), joint=joint, **taps)
+    with pytest.raises(nst.InputError, match="style: MSE compares position by position"):
+        objective(content)
+
+
+def test_terms_need_names_of_their_own(weights: Weights) -> None:
+    network, picture = VGG19(weights.tensors, ["relu1_1"]), torch.randn(1, 3, 16, 16)
+    one = Term("style", Gram(), picture, {"relu1_1": 1.0})
+    for terms in ([], [one, one], [replace(one, name="tv")]):
+        with pytest.raises(nst.InputError, match="names of their own"):
+            Objective(network, terms)
+
+
+def test_statistics_that_differ_are_described_differently() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Slotted(Spread):
+        values: tuple[float, ...] = ()
+
+    ramp = torch.linspace(0, 1, 5000)
+    other = ramp.clone()
+    other[2500] = 7
+    made = []
+    for values in ((1.0,), (2.0,)):
+        made.append(Slotted(values))
+    for tensor in (ramp, other, ramp.bfloat16()):
+        for held in (tensor, [tensor], {"a": tensor}):
+            statistic = Spread()
+            statistic.held = held
+            made.append(statistic)
+    made += [Gram("hw"), Gram("chw"), MSE()]
+    assert len({described(one) for one in made}) == len(made)
+    assert described(Gram()) == described(Gram("chw"))
+
+
+def test_network_can_be_pickled_though_others_were_made_of_it(weights: Weights) -> None:
+    network = VGG19(weights.tensors, ["relu1_1"])
+    other = network.computing_in(torch.bfloat16, torch.channels_last)
+    assert network.computing_in(torch.bfloat16, torch.channels_last) is other
+    again = pickle.loads(pickle.dumps(network))
+    image = torch.randn(1, 3, 8, 8)
+    assert torch.equal(again(image)["relu1_1"], network(image)["relu1_1"])
+    assert next(network.parameters()).dtype == torch.float32

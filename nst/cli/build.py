@@ -311,7 +311,7 @@ def config_sha256(config: DictConfig) -> str:
     """SHA-256 of `settings_json`, with the contents of files in place of their names.
 
     Files are the two pictures, weights of the user's own, and whatever file an option of the
-    optimizer, the init, the parametrization or the gamut names.
+    optimizer, the init, the parametrization, the gamut or the statistics names.
     """
     settings = json.loads(settings_json(config))
     settings |= {key: _contents(settings[key]) for key in _NAME_FILES}

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable, Mapping
 from copy import deepcopy
 from typing import Literal
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,10 @@ Pooling = Literal["max", "avg"]
 def usual_pooling(weights: Weights) -> Pooling:
     """Averages with random filters, which were calibrated so; with trained ones maxima."""
     return "avg" if weights.source == "random" else "max"
+
+
+# Of each network those that compute in another type or layout, as long as somebody uses them.
+_COPIES: WeakKeyDictionary[nn.Module, WeakValueDictionary[Hashable, "VGG19"]] = WeakKeyDictionary()
 
 
 class VGG19(nn.Module):
@@ -39,7 +43,6 @@ class VGG19(nn.Module):
     ) -> None:
         super().__init__()
         self.taps = frozenset(taps)
-        self._copies: WeakValueDictionary[Hashable, VGG19] = WeakValueDictionary()
         self.architecture.check(self.taps)
         order, deepest = self.architecture.taps, self.architecture.deepest(self.taps)
         depth = order.index(deepest)
@@ -79,15 +82,16 @@ class VGG19(nn.Module):
     def computing_in(self, dtype: torch.dtype, layout: torch.memory_format) -> "VGG19":
         """This network, or a copy of it where its weights have another type or layout.
 
-        Those who ask alike get the same copy.
+        Those who ask alike get the same copy. What was rounded stays so: of a network in bfloat16
+        a float32 copy has its weights.
         """
         filters = [one.weight for one in self.layers.values() if isinstance(one, nn.Conv2d)]
         if all(one.dtype == dtype and one.is_contiguous(memory_format=layout) for one in filters):
             return self
-        found = self._copies.get((dtype, layout))
+        copies = _COPIES.setdefault(self, WeakValueDictionary())
+        found = copies.get((dtype, layout))
         if found is None:
-            copy = deepcopy(self, {id(self._copies): WeakValueDictionary()})
-            found = self._copies[dtype, layout] = copy.to(dtype).to(memory_format=layout)
+            found = copies[dtype, layout] = deepcopy(self).to(dtype).to(memory_format=layout)
         return found
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ class Objective:
     Args:
         network: has (at least) the taps of all terms, on the pictures' device. Where its weights
             have another type or layout than the objective computes in, that gets a copy.
-        terms: at least one.
+        terms: at least one, each with a name of its own.
         tv_weight: factor of the total variation, in normalised units.
         precision: of the network alone: `fp32`; `tf32`, where CUDA's matrix units round inputs to
             10 bits; `bf16`, with weights and activations of 8 bits. Losses, Gram matrices and image
@@ -78,7 +78,8 @@ class Objective:
     autograd.
 
     Raises:
-        nst.errors.InputError: tiles without `joint`.
+        nst.errors.InputError: tiles without `joint`; no terms, or two of one name. In an
+            evaluation: a comparison with a picture of another size than the image.
 
     Attributes:
         network: as it computes.
@@ -103,6 +104,9 @@ class Objective:
     ) -> None:
         if tile_size is not None and not joint:
             raise InputError("tiles need loss.joint=true: separate passes are for whole pictures")
+        names = [term.name for term in terms]
+        if not names or len(set(names)) < len(names) or "tv" in names:
+            raise InputError(f"terms must have names of their own, and not tv: {names}")
         like = terms[0].picture
         self._layout = _layout(like.device, joint)
         self._dtype = _network_dtype(precision, like.dtype)
@@ -195,19 +199,15 @@ class Objective:
 
     def _plainly(self, image: Tensor) -> Terms:
         """A pass for each term, differentiated by autograd alone."""
-        layers: dict[str, Tensor] = {}
+        gathered: dict[str, dict[str, Tensor]] = {}
         features = {term.name: self.features(image) for term in self.terms if term.layers}
         for term in self.terms:
-            for tap in term.layers:
-                found, target = features[term.name][tap], self.targets[term.name][tap]
-                positions = self._positions(image, tap)
-                if isinstance(term.statistic, Comparison):
-                    sums = term.statistic.gather(found, target, positions)
-                    distance = term.statistic.distance(sums[0])
-                else:
-                    sums = term.statistic.gather(found, positions)
-                    distance = term.statistic.distance(sums[0], target[0])
-                layers[f"{term.name}/{tap}"] = distance
+            gathered[term.name] = {
+                tap: self._gather(term, tap, features[term.name][tap], self.targets, image)
+                for tap in term.layers
+            }
+        distances = _distances(self.terms, gathered, self.targets)
+        layers = {name: distance[0] for name, distance in distances.items()}
         variation = total_variation(image) if self.tv_weight else image.new_zeros(())
         values = weighed(self.terms, layers, self.tv_weight * variation)
         return Terms(values, _sum(values), layers)
@@ -270,7 +270,9 @@ class Objective:
             for tap, feature in one.features:
                 level = self.network.architecture.level(tap)
                 core = feature[..., *one.tile.inner(level)]
-                yield tap, one.tile.core(level), core.to(images.dtype, memory_format=self._layout)
+                if core.numel():  # a core of few px has no positions behind many poolings
+                    core = core.to(images.dtype, memory_format=self._layout)
+                    yield tap, one.tile.core(level), core
 
     def _gathered(
         self,
@@ -282,18 +284,33 @@ class Objective:
         """What the terms' statistics gather from B images, by term and tap."""
         found: dict[str, dict[str, Tensor]] = {term.name: {} for term in terms}
         for tap, window, core in self._cores(images, passes):
-            positions = self._positions(images, tap)
             for term in terms:
-                if tap not in term.layers:
-                    continue
-                if isinstance(term.statistic, Comparison):
-                    target = targets[term.name][tap][..., *window].to(core.dtype)
-                    share = term.statistic.gather(core, target, positions)
-                else:
-                    share = term.statistic.gather(core, positions)
-                sums = found[term.name]
-                sums[tap] = sums[tap] + share if tap in sums else share
+                if tap in term.layers:
+                    share = self._gather(term, tap, core, targets, images, window)
+                    sums = found[term.name]
+                    sums[tap] = sums[tap] + share if tap in sums else share
         return found
+
+    def _gather(
+        self,
+        term: Term,
+        tap: str,
+        features: Tensor,
+        targets: Gathered,
+        images: Tensor,
+        window: Window = (slice(None), slice(None)),
+    ) -> Tensor:
+        """What a term's statistic gathers of a part of images, which `window` says."""
+        positions = self._positions(images, tap)
+        if isinstance(term.statistic, Moments):
+            return term.statistic.gather(features, positions)
+        target = targets[term.name][tap]
+        if target.shape[2:] != positions.shape[2:]:
+            raise InputError(
+                f"{term.name}: {type(term.statistic).__name__} compares position by position, and "
+                f"its picture has another size than the image"
+            )
+        return term.statistic.gather(features, target[..., *window].to(features.dtype), positions)
 
     def _pullbacks(
         self,
@@ -335,6 +352,8 @@ class Objective:
             held = feature.detach()  # `feature` itself would hold the hook that holds it
 
             def add(gradient: Tensor) -> Tensor:
+                if not held[..., *tile.inner(level)].numel():
+                    return gradient
                 # In place: the layer above made it for this layer alone, and it may be large.
                 parts = torch.split(gradient[..., *tile.inner(level)], _BAND, 2)
                 cores = torch.split(held[..., *tile.inner(level)], _BAND, 2)

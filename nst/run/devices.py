@@ -79,7 +79,6 @@ def isolated(seed: int, device: torch.device) -> Iterator[None]:
         stack.enter_context(_process_restored())
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
-        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())

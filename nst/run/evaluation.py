@@ -30,8 +30,8 @@ class Evaluated:
         image: that was evaluated, 1 x 3 x H x W, detached. It may be memory that the next
             evaluation writes to.
         gradients: of the variables; likewise.
-        numbers: total, the gradient's largest component, the terms, and then the layers' distances:
-            all in one tensor, so that they take one transfer to the host.
+        numbers: the terms, their total, the gradient's largest component, and then the layers'
+            distances: all in one tensor, so that they take one transfer to the host.
         terms: names of the terms.
         layers: names of the layers' distances.
     """
@@ -83,8 +83,8 @@ class Evaluation:
         terms.total.backward()  # type: ignore[no-untyped-call]
         gradients = [variable.grad for variable in variables if variable.grad is not None]
         steepest = torch.stack([torch.linalg.vector_norm(g, torch.inf) for g in gradients]).max()
-        named = *terms.terms.values(), *terms.layers.values()
-        numbers = torch.stack([each.detach() for each in (terms.total, steepest, *named)])
+        scalars = *terms.terms.values(), terms.total, steepest, *terms.layers.values()
+        numbers = torch.stack([each.detach() for each in scalars])
         names = tuple(terms.terms), tuple(terms.layers)
         return Evaluated(terms.total.detach(), image.detach(), gradients, numbers, *names)
 

@@ -195,7 +195,7 @@ def check_hydra_files(folder: Path, names: Iterable[str]) -> None:
     there = [path for path in map(folder.joinpath, names) if os.path.lexists(path)]
     if not there or (folder / OWN).is_dir():
         return
-    for path in there:
+    for path in (one for one in there if one.suffix == ".yaml"):
         with suppress(OSError):  # Hydra's record of a command names nst where it was nst's
             if _CALLBACK in path.read_bytes():
                 return

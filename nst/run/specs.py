@@ -50,10 +50,13 @@ class Loss:
     joint: bool = True
 
     def __post_init__(self) -> None:
-        if self.strength is not None and not (_is_number(self.strength) and self.strength <= 1):
-            raise InputError(f"strength must be a number between 0 and 1, not {self.strength!r}")
-        for name in ("strength", "content_weight", "style_weight", "tv_weight"):
+        strength = self.strength
+        if strength is not None and not (_is_number(strength) and 0 <= strength <= 1):
+            raise InputError(f"strength must be a number between 0 and 1, not {strength!r}")
+        for name in ("content_weight", "tv_weight"):
             _at_least_0(name, getattr(self, name))
+        if self.style_weight is not None:
+            _at_least_0("style_weight", self.style_weight)
         for name in ("content_layers", "style_layers"):
             layers = getattr(self, name)
             if not isinstance(layers, Mapping):
@@ -174,6 +177,8 @@ class Keep:
     def __post_init__(self) -> None:
         at_least_1("image_every", self.image_every)
         at_least_1("checkpoint_every", self.checkpoint_every)
+        if self.checkpoint_seconds is not None:
+            _at_least_0("checkpoint_seconds", self.checkpoint_seconds)
         _one_of("saved_as", self.saved_as, tuple(images.WRITTEN))
 
 
@@ -189,7 +194,7 @@ def at_least_1(name: str, value: object) -> None:
 
 
 def _at_least_0(name: str, value: object) -> None:
-    if value is not None and not (_is_number(value) and 0 <= value < math.inf):
+    if not (_is_number(value) and 0 <= value < math.inf):
         raise InputError(f"{name} must be a number of at least 0, not {value!r}")
 
 

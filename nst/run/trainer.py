@@ -220,9 +220,11 @@ class Trainer:
         if launched is None:
             return
         state = self.state
-        total, gradient, *named = launched.numbers.wait().tolist()
-        terms = dict(zip(launched.terms, named, strict=False))
-        layers = dict(zip(launched.layers, named[len(terms) :], strict=True))
+        numbers = launched.numbers.wait().tolist()
+        count = len(launched.terms)
+        terms = dict(zip(launched.terms, numbers[:count], strict=True))
+        total, gradient, *distances = numbers[count:]
+        layers = dict(zip(launched.layers, distances, strict=True))
         state.at.evaluation += 1
         state.at.cost += state.stage.cost
         row = Row(

@@ -2,8 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 import torch.nn.functional as F
@@ -32,9 +32,10 @@ class Positions:
 class Moments(ABC):
     """Sums over positions, compared with those of another picture.
 
-    They are to be in proportion to each position's part in the whole (a mean over `positions`, not
-    over the part at hand), so that parts of a picture add up, and weighted sums of several
-    pictures' moments are a target too.
+    The sums are to be in proportion to each position's part in the whole (a mean over `positions`,
+    not over the part at hand), so that parts of a picture add up, and weighted sums of several
+    pictures' moments are a target too. Attributes are to be plain values or tensors, for they are
+    part of a checkpoint's identity.
     """
 
     @abstractmethod
@@ -52,7 +53,8 @@ class Moments(ABC):
     def distance(self, gathered: Tensor, target: Tensor) -> Tensor:
         """How far one picture's moments are from others, without the batch's axis; a scalar.
 
-        By default the mean squared difference. 0 is no distance; autograd differentiates it.
+        By default the mean squared difference. 0 is no distance; autograd differentiates it, and of
+        a batch `torch.vmap` makes one call: its branches may not hang on the values.
         """
         return F.mse_loss(gathered, target)
 
@@ -105,13 +107,23 @@ Statistic = Moments | Comparison
 
 def described(statistic: Statistic) -> str:
     """A statistic with its attributes, as text that is equal for those that do the same."""
-    own = sorted(vars(statistic).items())
-    return f"{type(statistic).__qualname__}({', '.join(f'{k}={_text(v)}' for k, v in own)})"
+    kind = type(statistic)
+    if is_dataclass(statistic):
+        own = {item.name: getattr(statistic, item.name) for item in fields(statistic)}
+    else:
+        own = vars(statistic)
+    return f"{kind.__module__}.{kind.__qualname__}({_text(own)})"
 
 
 def _text(value: object) -> str:
     if isinstance(value, Tensor):  # of which repr shows the corners
-        return hashlib.sha256(value.detach().cpu().numpy().tobytes()).hexdigest()
+        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest = hashlib.sha256(data.numpy().tobytes()).hexdigest()
+        return f"{value.dtype} {tuple(value.shape)} {digest}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_text(one)}" for key, one in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
     return repr(value)
 
 
