@@ -1,16 +1,27 @@
 """Config groups: every option composes, every overlay runs, mistakes are named."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from enum import Enum
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import nst
 from nst.cli import app, build, schema
 from nst.cli.schema import groups
 from nst.errors import InputError
+from nst.network import vgg
+from nst.objective import objective
+from nst.objective.statistics import gram
+from nst.pictures import images
+from nst.run import guard, memory
+from nst.run.strategy import Alone
 
 CONF = app.config_dir()
 # Of `hydra` and `rounding` other tests and options know.
@@ -180,3 +191,60 @@ def test_bad_plugin_is_named(tmp_path: Path, text: str, reason: str) -> None:
     bad = config(f"hydra.searchpath=[file://{tmp_path}]", "optimizer=bad", "model.weights=random")
     with pytest.raises(InputError, match=rf"^optimizer: .*{reason}"):
         build.run(bad, tmp_path, {}, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("mirror", "literal"),
+    [
+        (groups.Resize, images.Resize),
+        (groups.Alpha, images.Alpha),
+        (groups.Policy, guard.Policy),
+        (groups.Gram, gram.Normalization),
+        (groups.Memory, memory.Memory),
+        (groups.Precision, objective.Precision),
+    ],
+)
+def test_config_and_library_know_the_same_values(mirror: type[Enum], literal: object) -> None:
+    assert [item.value for item in mirror] == list(get_args(literal))
+
+
+def test_config_knows_all_poolings_and_formats() -> None:
+    assert {item.value for item in groups.Pooling} == {"auto", *get_args(vgg.Pooling)}
+    assert {f".{item.value}" for item in groups.Format} == {*images.WRITTEN} - {".jpeg", ".tif"}
+
+
+@pytest.mark.parametrize(
+    ("option", "made"),
+    [
+        ("optimizer=adam", nst.adam),
+        ("optimizer=lbfgs", nst.lbfgs),
+        ("init=random", nst.inits.random),
+        ("parametrization=fourier", nst.fourier),
+    ],
+)
+def test_a_default_is_the_same_in_both(option: str, made: Callable[..., object]) -> None:
+    group = option.partition("=")[0]
+    chosen = OmegaConf.to_container(config(option)[group], enum_to_str=True)
+    signature = inspect.signature(made).parameters
+    for key, value in chosen.items():
+        if not key.startswith("_"):
+            default = signature[key].default
+            assert value == (list(default) if isinstance(default, tuple) else default), key
+
+
+def test_defaults_of_a_run_are_the_librarys() -> None:
+    options = schema.validate(config())
+    prepared, kept = build._prepared(options, Path(), lambda: None, Alone())
+    given = prepared.keywords
+    own = given["loss"], given["network"], given["compute"], given["guard"], given["budget"]
+    usual = nst.Loss(), nst.Network(), nst.Compute(), nst.Guard(), nst.Budget(evaluations=50)
+    for here, there in zip(own, usual, strict=True):
+        for item in fields(here):
+            if item.name not in ("strategy", "style_weight"):
+                assert getattr(here, item.name) == getattr(there, item.name), item.name
+    assert given["loss"].factors == nst.Loss().factors
+    library = inspect.signature(nst.stylize).parameters
+    for name in ("size", "resize", "alpha", "max_megapixels", "seed"):
+        assert given[name] == library[name].default
+    assert list(given["schedule"]) == list(library["schedule"].default)
+    assert (kept.saved_as, kept.checkpoint_seconds) == (".png", nst.Keep().checkpoint_seconds)
