@@ -69,6 +69,23 @@ class State:
         """Whether this is the full size."""
         return self.stage is self._stages[-1]
 
+    def begin_step(self) -> None:
+        """Count an optimizer step."""
+        self.at.step, self.at.step_began = self.at.step + 1, self.at.evaluation
+
+    def count_evaluation(self) -> None:
+        """Count an evaluation in the stage's size."""
+        self.at.evaluation += 1
+        self.at.cost += self.stage.cost
+
+    def add(self, row: Row, image: Tensor) -> None:
+        """Add an evaluation's row, and keep its image where it is the stage's best."""
+        self.rows.append(row)
+        if self.at.best is None or row.total < self.at.best.total:
+            self.at.best = row
+            # A new tensor: the state before this step keeps the one that was best then.
+            self.best_image = image.clone()
+
     def next_stage(self) -> None:
         """Go on in the next size, with the best image and a new optimizer."""
         at = self.at
@@ -87,11 +104,13 @@ class State:
         # Enlarging overshoots at edges.
         return self._parametrization(schedules.resized(image, self._stages[-1].shape))().detach()
 
-    def back_to_best(self, rate: float) -> float:
-        """Go back to the best image with a new optimizer.
+    def back_to_best(self, rate: float, bad: Row, reason: str) -> float:
+        """Go back to the best image with a new optimizer, and note that.
 
         Args:
             rate: what its learning rate is multiplied with.
+            bad: the evaluation that made it necessary.
+            reason: what was wrong with that.
 
         Returns:
             The learning rate.
@@ -101,6 +120,7 @@ class State:
         self.optimizer = self._make_optimizer(self.image.variables)
         for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = lr
+        self.recoveries.append(Recovery(bad.step, bad.evaluation, reason, float(rates[0])))
         return float(rates[0])
 
     @torch.no_grad()

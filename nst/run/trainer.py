@@ -39,7 +39,7 @@ from nst.optim.readback import Readback
 from nst.optim.schedules import Stage
 from nst.run import checkpoint
 from nst.run.guard import Fault, Guard
-from nst.run.records import Budget, Outcome, Recovery, Row, Status
+from nst.run.records import Budget, Outcome, Row, Status
 from nst.run.results import Sink
 from nst.run.state import State
 
@@ -167,7 +167,7 @@ class Trainer:
         if self._save_is_due():
             with state.clock.paused():
                 self._save(self._before)
-        state.at.step, state.at.step_began = state.at.step + 1, state.at.evaluation
+        state.begin_step()
         fingerprint = state.fingerprint()
         try:
             state.optimizer.step(self._evaluate)  # type: ignore[arg-type]
@@ -225,8 +225,7 @@ class Trainer:
         terms = dict(zip(launched.terms, numbers[:count], strict=True))
         total, gradient, *distances = numbers[count:]
         layers = dict(zip(launched.layers, distances, strict=True))
-        state.at.evaluation += 1
-        state.at.cost += state.stage.cost
+        state.count_evaluation()
         row = Row(
             step=state.at.step,
             evaluation=state.at.evaluation,
@@ -246,11 +245,7 @@ class Trainer:
         fault = self.guard.check(row, gradient, state.at.best)
         if fault and fault.kind == "non_finite":
             raise _Bad(fault, row)  # no row: JSON and TensorBoard know no NaN
-        state.rows.append(row)
-        if state.at.best is None or row.total < state.at.best.total:
-            state.at.best = row
-            # A new tensor: the state before this step keeps the one that was best then.
-            state.best_image = image.clone()
+        state.add(row, image)
         for sink in self.sinks:
             sink.on_evaluation(row)
         stop = self._wants_to_stop()
@@ -274,8 +269,7 @@ class Trainer:
         if len(state.recoveries) >= self.guard.attempts:
             error = f"{bad.fault.what} {where}, after {self.guard.attempts} recoveries"
             raise _Stop(bad.fault.kind, "failed", error)
-        lr = state.back_to_best(0.5)
-        state.recoveries.append(Recovery(bad.row.step, bad.row.evaluation, bad.fault.what, lr))
+        lr = state.back_to_best(0.5, bad.row, bad.fault.what)
         back = f"back to the best image, of evaluation {best.evaluation}, with lr {lr:.4g}"
         log.warning("%s %s: %s", bad.fault.what, where, back)
 
