@@ -412,14 +412,15 @@ def _plain(options: Any) -> dict[str, Any]:
 def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
     last = result.losses[-1] if result.losses else None
     resumed = result.start.rows
-    losses = result.picture_losses
+    losses = asdict(result.picture_losses)
+    losses |= losses.pop("terms")  # each a column of its own
     return {
         "status": result.status,
         "stop_reason": result.stop_reason,
         "error": result.error,
         "final": last.as_columns() if last else None,
         "best": result.best.as_columns() if result.best else None,
-        "picture": {"file": picture, **_finite(losses.terms), **_finite(asdict(losses))},
+        "picture": {"file": picture, **_finite(losses)},
         "yardstick": result.yardstick and _finite(result.yardstick),
         "scales": _finite({str(side): found for side, found in result.scales.items() if found}),
         "recoveries": [asdict(one) for one in result.recoveries],

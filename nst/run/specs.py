@@ -200,7 +200,7 @@ def _at_least_0(name: str, value: object) -> None:
 
 def _one_of(name: str, value: object, known: tuple[object, ...]) -> None:
     if value not in known:
-        raise InputError(f"{name} must be one of {', '.join(map(str, known))}, not {value!r}")
+        raise InputError(f"{name} must be one of {', '.join(map(str, known))}, not {value}")
 
 
 def _is_number(value: object) -> TypeGuard[float]:
