@@ -265,6 +265,7 @@ def _prefer_presets() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    SweepCallback.folder = None
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Otherwise Hydra prints several lines of its own and exits with 1 whatever the cause.
     os.environ["HYDRA_FULL_ERROR"] = "1"
