@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import torch
 from PIL import Image
@@ -45,7 +46,7 @@ from nst.run.guard import Guard
 from nst.run.memory import choose, explained
 from nst.run.records import Budget, Outcome
 from nst.run.results import PictureLosses, Result, Start
-from nst.run.specs import Compute, Keep, Loss, Network, at_least_1
+from nst.run.specs import Compute, Keep, Loss, Network, at_least_1, one_of
 from nst.run.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def stylize(
         settings.enter_context(tf32(compute.precision == "tf32"))
         settings.enter_context(explained(where, *shape, compute.precision))
         plan = _Plan(
-            *(pictures, size, loss, network, compute, where),
+            *(pictures, size, loss, compute, where),
             tile_size=choose(
                 *(compute.memory, compute.tile_size, where, *shape, compute.precision),
                 joint=loss.joint,
@@ -204,10 +205,8 @@ def _check(
         InputError: something cannot be used.
     """
     at_least_1("size", size)
-    if resize not in ("fit", "stretch"):
-        raise InputError(f"resize must be fit or stretch, not {resize!r}")
-    if alpha not in ("keep", "drop"):
-        raise InputError(f"alpha must be keep or drop, not {alpha!r}")
+    one_of("resize", resize, get_args(Resize))
+    one_of("alpha", alpha, get_args(Alpha))
     if megapixels is not None and not megapixels > 0:
         raise InputError(f"max_megapixels must be greater than 0, not {megapixels!r}")
     if not isinstance(seed, int):
@@ -234,8 +233,7 @@ class _Plan:
         pictures: in whatever size.
         size: longest side in px of the result.
         loss: what is minimised.
-        network: that sees the pictures.
-        compute: how it computes.
+        compute: how.
         where: the device.
         tile_size: see `nst.objective.Objective`.
         content: content picture in full size, 1 x 3 x H x W.
@@ -245,7 +243,6 @@ class _Plan:
     pictures: Inputs
     size: int
     loss: Loss
-    network: Network
     compute: Compute
     where: torch.device
     tile_size: int | None

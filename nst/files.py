@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, in folders that one process at a time works in."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -90,3 +91,13 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """A file's SHA-256 in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

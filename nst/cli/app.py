@@ -36,7 +36,14 @@ from nst.cli.job import BAD_INPUT, EXIT_CODES, FAILED, Job, signals
 from nst.cli.streams import outlive_readers
 from nst.cli.wording import ended_early, missing_plugin, one_line, shortened, where_to_look
 from nst.errors import InputError
-from nst.run.folder import REPORT, Folder, check_hydra_files, outcome, run_folders
+from nst.run.folder import (
+    REPORT,
+    Folder,
+    check_hydra_files,
+    is_passed_over,
+    outcome,
+    run_folders,
+)
 
 log = logging.getLogger(__name__)
 
@@ -142,10 +149,7 @@ def _refusing() -> Iterator[None]:
     """End the program with one line, since of a callback's exceptions Hydra makes warnings."""
     try:
         yield
-    except InputError as error:
-        print(f"nst: {error}", file=sys.stderr)
-        raise SystemExit(BAD_INPUT) from None
-    except OSError as error:  # such as a name that is too long
+    except (InputError, OSError) as error:  # an OSError such as of too long a name
         print(f"nst: {error}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
     except OmegaConfBaseException:
@@ -158,11 +162,6 @@ def _check_job_folder(folder: Path, config: DictConfig) -> None:
     if record is not None:
         names = [f"{record}/{name}.yaml" for name in ("hydra", "config", "overrides")] + names
     check_hydra_files(folder, names)
-
-
-def _is_hidden(part: str) -> bool:
-    """Whether the report does not look into a folder of this name."""
-    return part.startswith(".") or part == "previous"
 
 
 def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
@@ -190,7 +189,7 @@ def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
             job.hydra.job.num, job.hydra.job.id = number, str(number)
         with suppress(OmegaConfBaseException):  # of which the job itself says more
             below = Path(job.hydra.sweep.subdir)
-            if below.is_absolute() or not below.parts or any(map(_is_hidden, below.parts)):
+            if below.is_absolute() or not below.parts or any(map(is_passed_over, below.parts)):
                 raise InputError(
                     f"hydra.sweep.subdir={below}: must be a folder of its own for each job, below "
                     f"the sweep's, and not be called previous or begin with a dot"
@@ -305,14 +304,14 @@ def main() -> NoReturn:
         print(f"nst: {said}", file=sys.stderr)
         code = FAILED if begun and not absent else BAD_INPUT
     folder = SweepCallback.folder
-    if folder is not None and code == 0 and not any(run_folders(folder)):
-        print(f"nst: {folder}: the sweep left no run", file=sys.stderr)
-        code = FAILED
-    elif folder is not None and code != BAD_INPUT and any(run_folders(folder)):
+    if folder is not None and code != BAD_INPUT:
+        made = FAILED
         try:
-            made = _finish_sweep(folder)
+            if any(run_folders(folder)):
+                made = _finish_sweep(folder)
+            elif code == 0:
+                print(f"nst: {folder}: the sweep left no run", file=sys.stderr)
         except (InputError, OSError) as error:
             print(f"nst: {error}", file=sys.stderr)
-            made = FAILED
         code = code or made  # what ended the sweep early tells more
     sys.exit(code)

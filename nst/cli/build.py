@@ -28,7 +28,7 @@ from nst import api
 from nst.cli import schema
 from nst.cli.schema import groups
 from nst.errors import InputError
-from nst.files import atomic_write, hold
+from nst.files import atomic_write, hold, sha256
 from nst.network import weights
 from nst.network.vgg import Pooling
 from nst.objective.statistics import Statistic
@@ -334,8 +334,7 @@ def _contents(value: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _file_sha256(path: Path, _modified: int, _size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)
 
 
 def check(config: DictConfig) -> None:

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst import files
 from nst.errors import InputError
 from nst.network.architecture import VGG_19
 
@@ -110,7 +111,7 @@ def imagenet_weights(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> 
         WeightsError: no connection, a cut-off download, or a file with another SHA-256.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if path.exists() and not _sha256(path).startswith(sha256):
+    if path.exists() and not files.sha256(path).startswith(sha256):
         aside = path.with_name(path.name + ".corrupt")
         log.warning("%s: wrong SHA-256, set aside as %s", path, aside.name)
         path.replace(aside)
@@ -153,7 +154,7 @@ def file_weights(path: Path, source: str = "file") -> Weights:
             "a path)"
         )
     try:
-        digest = _sha256(path)
+        digest = files.sha256(path)
         state = _read(path)
     except (
         OSError,
@@ -242,11 +243,6 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:

@@ -219,7 +219,9 @@ class Objective:
 
     def tiles(self, image: Tensor) -> list[Tile]:
         """The tiles of images, B x 3 x H x W; only one where they are taken as a whole."""
-        taps = _taps(self.terms)
+        return self._tiles(image, _taps(self.terms))
+
+    def _tiles(self, image: Tensor, taps: Sequence[str]) -> list[Tile]:
         if not taps:
             return []
         halos = self.network.architecture.halos(taps)
@@ -255,10 +257,7 @@ class Objective:
         self, images: Tensor, taps: Sequence[str], *, differentiable: bool = False
     ) -> Iterable[_Pass]:
         """The images' tiles, one after the other, as they go through the network."""
-        if not taps:
-            return
-        halos = self.network.architecture.halos(taps)
-        for tile in tiling.tiles(images.shape[2], images.shape[3], self._tile_size, halos):
+        for tile in self._tiles(images, taps):
             pixels = self._given(images[..., *tile.whole(0)]).requires_grad_(differentiable)
             yield _Pass(tile, pixels, tiling.features(self.network, pixels, tile, taps))
 

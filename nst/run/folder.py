@@ -12,7 +12,6 @@ there of the last command, here of the run that the other files are of |
 | `outcome.json` | how the last command that was to run here ended |
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nst.errors import InputError
-from nst.files import atomic_write
+from nst.files import atomic_write, sha256
 
 log = logging.getLogger(__name__)
 
@@ -93,13 +92,13 @@ class Folder:
 
     def seal(self, path: Path) -> None:
         """Note what is in an own file that is finished: another content is then not nst's."""
-        self._own[self._name(path)] = _digest(path)
+        self._own[self._name(path)] = sha256(path)
         self._write()
 
     def give_way(self, path: Path) -> None:
         """Move to `previous/<n>` what somebody has put in the place of a sealed file."""
         seal = self._own.get(self._name(path))
-        if seal and path.is_file() and _digest(path) != seal:
+        if seal and path.is_file() and sha256(path) != seal:
             path.rename(self._next_previous() / path.name)
             log.warning("%s: was changed since; moved to %s/", path, _PREVIOUS)
 
@@ -175,11 +174,6 @@ class Folder:
             raise InputError(f"{self._list}: cannot be read ({type(error).__name__})") from error
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_hydra_files(folder: Path, names: Iterable[str]) -> None:
     """Check that what Hydra is about to write to a folder replaces no other program's files.
 
@@ -225,6 +219,11 @@ def outcome(folder: Path) -> int | None:
         return None
 
 
+def is_passed_over(name: str) -> bool:
+    """Whether runs are not looked for in a folder of this name."""
+    return name.startswith(".") or name == _PREVIOUS
+
+
 def run_folders(folder: Path) -> Iterator[Path]:
     """The runs in a folder at any depth, itself included, without those that were set aside."""
     seen = set()  # a link may lead in a circle
@@ -235,4 +234,4 @@ def run_folders(folder: Path) -> Iterator[Path]:
         seen.add(real)
         if _HYDRA in below or (Path(path) / OWN / "overrides.yaml").exists():
             yield Path(path)
-        below[:] = sorted(name for name in below if name[0] != "." and name != _PREVIOUS)
+        below[:] = sorted(name for name in below if not is_passed_over(name))

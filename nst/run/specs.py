@@ -113,7 +113,7 @@ class Network:
     pooling: Pooling | None = None
 
     def __post_init__(self) -> None:
-        _one_of("pooling", self.pooling, (None, *get_args(Pooling)))
+        one_of("pooling", self.pooling, (None, *get_args(Pooling)))
         if not isinstance(self.weights, str):
             raise InputError(f"weights must be a name or a path, as text, not {self.weights!r}")
 
@@ -145,8 +145,7 @@ class Compute:
     def __post_init__(self) -> None:
         if not isinstance(self.device, str):
             raise InputError(f"device must be a name, not {self.device!r}")
-        _one_of("precision", self.precision, get_args(Precision))
-        _one_of("memory", self.memory, get_args(Memory))
+        one_of("precision", self.precision, get_args(Precision))
         at_least_1("tile_size", self.tile_size)
 
 
@@ -179,7 +178,7 @@ class Keep:
         at_least_1("checkpoint_every", self.checkpoint_every)
         if self.checkpoint_seconds is not None:
             _at_least_0("checkpoint_seconds", self.checkpoint_seconds)
-        _one_of("saved_as", self.saved_as, tuple(images.WRITTEN))
+        one_of("saved_as", self.saved_as, tuple(images.WRITTEN))
 
 
 def at_least_1(name: str, value: object) -> None:
@@ -193,14 +192,19 @@ def at_least_1(name: str, value: object) -> None:
         raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
 
 
+def one_of(name: str, value: object, known: tuple[object, ...]) -> None:
+    """Check that a value is one of those that are known.
+
+    Raises:
+        InputError: it is not.
+    """
+    if value not in known:
+        raise InputError(f"{name} must be one of {', '.join(map(str, known))}, not {value}")
+
+
 def _at_least_0(name: str, value: object) -> None:
     if not (_is_number(value) and 0 <= value < math.inf):
         raise InputError(f"{name} must be a number of at least 0, not {value!r}")
-
-
-def _one_of(name: str, value: object, known: tuple[object, ...]) -> None:
-    if value not in known:
-        raise InputError(f"{name} must be one of {', '.join(map(str, known))}, not {value}")
 
 
 def _is_number(value: object) -> TypeGuard[float]:
