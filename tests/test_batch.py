@@ -259,7 +259,7 @@ def test_failing_objective_is_its_own_members_error(weights: Weights) -> None:
 
     def broken(member: Member) -> None:
         own = make(shared, 0)
-        own.targets["style"].pop("relu2_1")
+        own.aims.targets.pop("style/relu2_1")
         member.evaluate(own, picture(1))
 
     runs = [partial(evaluations, 2, partial(make, shared, i)) for i in (1, 2)]

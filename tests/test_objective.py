@@ -8,8 +8,9 @@ import torch.nn.functional as F
 
 from nst.network.vgg import VGG19
 from nst.network.weights import Weights
-from nst.objective import transfer
-from nst.objective.yardstick import balance
+from nst.objective import Objective, transfer
+from nst.objective.balanced import scales
+from nst.objective.yardstick import shares
 
 CONTENT, STYLE = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
 
@@ -120,8 +121,11 @@ def test_balance_is_1_for_either_picture_and_knows_no_weights(network: VGG19, pi
         objective = transfer(
             network, content, style, content_layers=CONTENT, style_layers=STYLE, **weights
         )
-        ends = objective(content), objective(style)
-        return [balance(objective(tensor), *ends) for tensor in (content, style, image)]
+        return [balance(objective, tensor, style) for tensor in (content, style, image)]
+
+    def balance(objective: Objective, tensor: torch.Tensor, style: torch.Tensor) -> float:
+        found = scales(objective, content, style)
+        return sum(shares(objective, objective(tensor), found).values())
 
     first, second, other = balances()
     assert (first, second) == pytest.approx((1, 1))
@@ -140,4 +144,5 @@ def test_balance_is_1_for_either_picture_and_knows_no_weights(network: VGG19, pi
 def test_balance_of_two_equal_pictures_is_0(network: VGG19, pictures) -> None:
     content, _, image = pictures
     objective = transfer(network, content, content, content_layers=CONTENT, style_layers=STYLE)
-    assert balance(objective(image), objective(content), objective(content)) == 0
+    found = scales(objective, content, content)
+    assert shares(objective, objective(image), found) == {"content": 0, "style": 0}

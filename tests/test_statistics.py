@@ -15,7 +15,7 @@ from torch import Tensor
 import nst
 from nst.network.vgg import VGG19
 from nst.network.weights import Weights
-from nst.objective import Objective, Precision, Term, transfer
+from nst.objective import Objective, Precision, Term, transfer, whole
 from nst.objective.batch import Batch, signature
 from nst.objective.statistics import MSE, Comparison, Gram, Moments, Positions
 from nst.objective.statistics.base import described
@@ -279,7 +279,7 @@ def test_comparison_of_pictures_of_other_sizes_is_refused(weights: Weights, join
 
 def test_terms_need_names_of_their_own(weights: Weights) -> None:
     network, picture = VGG19(weights.tensors, ["relu1_1"]), torch.randn(1, 3, 16, 16)
-    one = Term("style", Gram(), picture, {"relu1_1": 1.0})
+    one = Term("style", Gram(), whole(picture), {"relu1_1": 1.0})
     for terms in ([], [one, one], [replace(one, name="tv")]):
         with pytest.raises(nst.InputError, match="names of their own"):
             Objective(network, terms)

@@ -104,6 +104,10 @@ class Architecture:
         level = self.level(tap)
         return 1, self._channels[tap], image[2] >> level, image[3] >> level
 
+    def reach(self, tap: str) -> int:
+        """How many px beside its own ones a position of a layer sees, at most."""
+        return self.halos([tap])[0]
+
     def halos(self, taps: Iterable[str]) -> tuple[int, ...]:
         """How far the deepest tap sees, at each level, beside a position.
 

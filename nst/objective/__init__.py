@@ -1,7 +1,16 @@
 """What is optimised: terms and their targets, for pictures taken whole, in tiles or in batches."""
 
 from nst.objective.objective import Objective, Precision
-from nst.objective.terms import Term, Terms
+from nst.objective.terms import Region, Source, Term, Terms, whole
 from nst.objective.transfer import transfer
 
-__all__ = ["Objective", "Precision", "Term", "Terms", "transfer"]
+__all__ = [
+    "Objective",
+    "Precision",
+    "Region",
+    "Source",
+    "Term",
+    "Terms",
+    "transfer",
+    "whole",
+]

@@ -8,7 +8,9 @@ Here every term is a share of what it is at the two input pictures,
     S = avg_l b_l S_l(image) / S_l(content picture)
 
 with the terms C_l, S_l of `nst.objective` and averages by the layers' weights a_l, b_l:
-the content picture has C = 0 and S = 1, the style picture C = 1 and S = 0. Style layers count half
+the content picture has C = 0 and S = 1, the style picture C = 1 and S = 0. In a region of the image
+S_l is that region's, and counts by its share of the image; of several style pictures C_l is the
+average by their weights. Style layers count half
 as much from each of the network's blocks to the next (`emphasis`): equal weights end with a percent
 or two of every layer's distance, which in the deep layers is no more than another arrangement of
 the strokes, and in the shallow ones colours that the style does not have.
@@ -22,8 +24,7 @@ leaves:
 with the goal g of the strength (`goal`), and no style term where S is below it.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,13 @@ from torch import Tensor
 from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG19
 from nst.objective.objective import Objective
-from nst.objective.terms import Term, Terms
-from nst.objective.transfer import transfer
+from nst.objective.terms import Region
+from nst.objective.transfer import regions_of, transfer
 
 # Strength to goal, chosen by looking. 0.002 is about the least that fifty evaluations reach with
 # every network that was tried, 0.0003 less than any reached.
 GOALS = {0.0: 1.0, 0.2: 0.08, 0.5: 0.004, 0.8: 0.002, 1.0: 0.0003}
-# A term is never measured against less than this share of its target's mean square, nor against
+# A term is never measured against less than this share of what features of zeros have, nor against
 # less than float32 can divide by.
 _FLOOR, _TINY = 1e-3, 1e-30
 
@@ -54,27 +55,48 @@ def goal(strength: float) -> float:
     return float(np.exp(np.interp(strength, list(GOALS), np.log(list(GOALS.values())))))
 
 
-def emphasis(name: str) -> float:
-    """What a term counts in its average besides its layer's weight, see the module.
+def emphasis(key: str) -> float:
+    """What a measure counts in its average besides its weight, see the module.
 
     Args:
-        name: as in `nst.objective.Terms.layers`, `content/relu4_2`.
+        key: of the measure, such as `content/relu4_2`.
     """
-    term, _, tap = name.partition("/")
+    term, tap, *_ = key.split("/")
     return 0.5 ** (VGG_19.level(tap) + 1) if term == "style" else 1.0
 
 
-def scales(content: Terms, style: Terms) -> dict[str, Tensor]:
-    """What the layers' terms of a pair of pictures are shares of, by name.
+def scales(
+    objective: Objective, content: Tensor, style: Tensor | Sequence[Region]
+) -> dict[str, float]:
+    """What an objective's distances are shares of, by the measures' keys.
 
     Args:
-        content: the terms of the content picture, whose style terms they are.
-        style: those of the style picture in the content picture's size, whose content terms.
+        objective: of `nst.objective.transfer`.
+        content: 1 x 3 x H x W, whose style distances they are.
+        style: the pictures whose content distances they are, in the content picture's size.
     """
+    at_content = objective(content).layers
+    at_style = dict.fromkeys(at_content, 0.0)
+    for picture, weight in _pictures(regions_of(style)):
+        for key, distance in objective(in_size_of(content, picture)).layers.items():
+            at_style[key] += weight * distance.item()
     return {
-        name: (style if name.startswith("content/") else content).layers[name]
-        for name in content.layers
+        key: at_style[key] if key.startswith("content/") else distance.item()
+        for key, distance in at_content.items()
     }
+
+
+def _pictures(regions: Sequence[Region]) -> Iterator[tuple[Tensor, float]]:
+    """Each picture of the regions once, and what it counts: by its region's area and its weight."""
+    areas = [1.0 if one.mask is None else one.mask.mean().item() for one in regions]
+    found: dict[int, tuple[Tensor, float]] = {}
+    for region, area in zip(regions, areas, strict=True):
+        weights = sum(source.weight for source in region.sources)
+        for source in region.sources:
+            _, before = found.get(id(source.picture), (source.picture, 0.0))
+            share = area / sum(areas) * source.weight / weights
+            found[id(source.picture)] = source.picture, before + share
+    yield from found.values()
 
 
 def in_size_of(content: Tensor, style: Tensor) -> Tensor:
@@ -87,7 +109,7 @@ def in_size_of(content: Tensor, style: Tensor) -> Tensor:
 def balanced(
     network: VGG19,
     content: Tensor,
-    style: Tensor,
+    style: Tensor | Sequence[Region],
     *,
     strength: float,
     style_weight: float = 1.0,
@@ -96,43 +118,34 @@ def balanced(
     """An objective of relative terms, see the module.
 
     Where both pictures agree in a layer, there is nothing to take a share of: a term is measured
-    against no less than a thousandth of its target's mean square, and has no part in the average
-    where that is zero.
+    against no less than a thousandth of what features of zeros would have, and has no part in the
+    average where that is zero.
 
     Args:
         network: see `nst.objective.transfer`, as all that is not named here.
         content: 1 x 3 x H x W.
-        style: 1 x 3 x h x w.
+        style: 1 x 3 x h x w, or the image's regions with their style pictures.
         strength: see `goal`.
         style_weight: factor of the style term.
         options: of `nst.objective.transfer`.
     """
     plain = transfer(network, content, style, style_weight=style_weight, **options)
     with torch.no_grad():
-        measured = scales(plain(content), plain(in_size_of(content, style)))
-    found = {}
-    for name, scale in measured.items():
-        term, _, tap = name.partition("/")
-        found[name] = max(scale.item(), _FLOOR * _mean_square(plain.targets[term][tap]))
-    goals = {"style": goal(strength)}
-    terms = [
-        replace(term, layers=_relative_weights(term, found), goal=goals.get(term.name))
-        for term in plain.terms
-    ]
-    return plain.reweighted(terms, found)
+        measured, magnitudes = scales(plain, content, style), plain.magnitudes(content)
+    found = {key: max(own, _FLOOR * magnitudes[key].item()) for key, own in measured.items()}
+    return plain.reweighted(_relative_weights(plain, found), {"style": goal(strength)}, found)
 
 
-def _relative_weights(term: Term, scales: Mapping[str, float]) -> dict[str, float]:
-    """The layers' weights, for distances that are not divided by their scales."""
-    own = {tap: scales[f"{term.name}/{tap}"] for tap in term.layers}
-    weights = {
-        tap: float(weight) * emphasis(f"{term.name}/{tap}") if own[tap] > _TINY else 0.0
-        for tap, weight in term.layers.items()
+def _relative_weights(objective: Objective, scales: Mapping[str, float]) -> dict[str, float]:
+    """The measures' weights, for distances that are not divided by their scales."""
+    counts = {
+        one.key: float(one.weight) * emphasis(one.key) if scales[one.key] > _TINY else 0.0
+        for one in objective.aims.measures
     }
-    whole = sum(weights.values())
-    return {tap: weight / whole / own[tap] if weight else 0.0 for tap, weight in weights.items()}
-
-
-def _mean_square(tensor: Tensor) -> float:
-    dtype = torch.promote_types(tensor.dtype, torch.float32)
-    return float(torch.linalg.vector_norm(tensor, dtype=dtype)) ** 2 / tensor.numel()
+    whole: dict[str, float] = {}
+    for one in objective.aims.measures:
+        whole[one.term] = whole.get(one.term, 0.0) + counts[one.key]
+    return {
+        one.key: counts[one.key] / whole[one.term] / scales[one.key] if counts[one.key] else 0.0
+        for one in objective.aims.measures
+    }

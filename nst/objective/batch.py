@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nst.objective.objective import Objective
+from nst.objective.objective import Aims, Objective
 from nst.objective.statistics.base import described
-from nst.objective.terms import Term, Terms
+from nst.objective.terms import Measure, Term, Terms
 
 
 def signature(objective: Objective, image: Tensor) -> Hashable | None:
@@ -30,11 +30,14 @@ def signature(objective: Objective, image: Tensor) -> Hashable | None:
     """
     if not objective.joint or len(objective.tiles(image)) != 1:
         return None
-    terms = (
-        (term.name, described(term.statistic), frozenset(term.layers), term.goal is None)
-        for term in objective.terms
+    aims = objective.aims
+    terms = tuple((term.name, term.goal is None) for term in aims.terms)
+    measures = frozenset(
+        (measure.key, described(measure.statistic), measure.key in aims.masks)
+        for measure in aims.measures
     )
-    return objective.network, *terms, image.shape, image.dtype, image.device
+    measured = objective.network, terms, measures, objective.tv_norm
+    return *measured, image.shape, image.dtype, image.device
 
 
 class Batch:
@@ -50,17 +53,20 @@ class Batch:
 
     def __init__(self, objectives: Sequence[Objective], like: Tensor) -> None:
         self.objectives = tuple(objectives)
-        self._terms = [
-            _stacked([objective.terms[index] for objective in objectives], like)
-            for index in range(len(objectives[0].terms))
+        aims = [objective.aims for objective in objectives]
+        first = aims[0]
+        by_key = [{measure.key: measure for measure in each.measures} for each in aims]
+        stacked = [
+            _stacked_measure([each[measure.key] for each in by_key], like)
+            for measure in first.measures
         ]
-        self._targets = {
-            term.name: {
-                tap: torch.cat([each.targets[term.name][tap] for each in objectives])
-                for tap in term.layers
-            }
-            for term in self._terms
-        }
+        self._aims = Aims(
+            [_stacked_term(terms, like) for terms in zip(*(a.terms for a in aims), strict=True)],
+            stacked,
+            {key: torch.cat([each.targets[key] for each in aims]) for key in first.targets},
+            {key: torch.cat([each.masks[key] for each in aims]) for key in first.masks},
+            [weight for each in aims for weight in each.tv_weights],
+        )
 
     def __call__(self, images: Sequence[Tensor]) -> list[Terms]:
         """Evaluate each objective for its image, in one pass forward and one backward.
@@ -71,18 +77,20 @@ class Batch:
         Returns:
             The terms of each. Only `total` is differentiable, and once: its gradient is known.
         """
-        tv_weights = [each.tv_weight for each in self.objectives]
         with torch.enable_grad():
-            return self.objectives[0].evaluate(images, self._terms, self._targets, tv_weights)
+            return self.objectives[0].evaluate(images, self._aims)
 
 
-def _stacked(terms: Sequence[Term], like: Tensor) -> Term:
+def _stacked_term(terms: Sequence[Term], like: Tensor) -> Term:
     """The same term of several objectives as one, whose numbers are tensors."""
-    first = terms[0]
     goals = [term.goal for term in terms if term.goal is not None]
     return replace(
-        first,
-        layers={tap: like.new_tensor([term.layers[tap] for term in terms]) for tap in first.layers},
+        terms[0],
         weight=like.new_tensor([term.weight for term in terms]),
         goal=like.new_tensor(goals) if goals else None,
     )
+
+
+def _stacked_measure(measures: Sequence[Measure], like: Tensor) -> Measure:
+    """The same measure of several objectives as one, whose weight is a tensor."""
+    return replace(measures[0], weight=like.new_tensor([one.weight for one in measures]))

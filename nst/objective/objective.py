@@ -5,14 +5,15 @@
 with what each term's statistic (`nst.objective.statistics`) gathers from the features of its
 layers l. With Gram matrices for the style and mean squared differences for the content
 (`nst.objective.transfer`) these are equations 1 to 7 of Gatys et al., arXiv 1508.06576, up to
-constant factors.
+constant factors. A term may ask for another picture's statistics in each of several regions of the
+image (`nst.objective.terms`): each such distance is a *measure* of its own.
 
-The terms hang on the features by sums over positions alone. Once these are known, so is dL/dF_l at
-every position, and the way back through the network adds it to what comes down at each tap: half of
-the matrix products that differentiating the sums step by step would take. A picture too large for
-memory goes through the network tile by tile (`nst.objective.tiling`), once for the sums and once
-more for the gradient; up to rounding this is the whole picture's. Several images go through as one
-batch in the same way (`nst.objective.batch`).
+The terms hang on the features by means over positions, or by few values at each. Once these are
+known, so is dL/dF_l at every position, and the way back through the network adds it to what comes
+down at each tap: half of the matrix products that differentiating the sums step by step would take.
+A picture too large for memory goes through the network tile by tile (`nst.objective.tiling`), once
+for what is gathered and once more for the gradient; up to rounding this is the whole picture's.
+Several images go through as one batch in the same way (`nst.objective.batch`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,17 +26,16 @@ from torch import Tensor
 
 from nst.errors import InputError
 from nst.network.vgg import VGG19
-from nst.objective import tiling
-from nst.objective.statistics import Comparison, Moments, Positions, Pullback
-from nst.objective.terms import Term, Terms, weighed
+from nst.objective import masks, tiling
+from nst.objective.statistics import Comparison, Distribution, Moments, Positions
+from nst.objective.terms import Measure, Region, Source, Term, Terms, weighed
 from nst.objective.tiling import Tile, Window
-from nst.objective.variation import total_variation, variation_in_bands
+from nst.objective.variation import Norm, total_variation, variation_in_bands
 
 Precision = Literal["fp32", "tf32", "bf16"]
-# By term and tap: what its statistic gathered, of a target or of images.
-Gathered = Mapping[str, Mapping[str, Tensor]]
 # Rows of a tile's feature map at a time where what is computed of them is as large as they are.
 _BAND = 64
+_ALL: Window = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,36 @@ class _Pass:
     features: Iterable[tuple[str, Tensor]]
 
 
+@dataclass(frozen=True)
+class Aims:
+    """What images are compared with: one image with its own, or B of them with B.
+
+    Attributes:
+        terms: their weights and goals may be tensors of length B.
+        measures: of the terms; their weights likewise.
+        targets: by the measures' keys: what a statistic compares with, B of each; of a comparison
+            features in the network's precision, which holds them exactly.
+        masks: by key, where a mask says it: what the image's positions count, 1 x 1 x H' x W' or
+            B x 1 x H' x W', adding up to 1.
+        tv_weights: B factors of the total variation.
+    """
+
+    terms: Sequence[Term]
+    measures: list[Measure]
+    targets: dict[str, Tensor]
+    masks: dict[str, Tensor]
+    tv_weights: Sequence[float]
+
+    @property
+    def taps(self) -> list[str]:
+        """The layers that are measured."""
+        return list({measure.tap: None for measure in self.measures})
+
+    def at(self, tap: str) -> list[Measure]:
+        """The measures of a layer."""
+        return [measure for measure in self.measures if measure.tap == tap]
+
+
 class Objective:
     """Holds the terms' targets, gathered once from their pictures.
 
@@ -61,6 +91,7 @@ class Objective:
             have another type or layout than the objective computes in, that gets a copy.
         terms: at least one, each with a name of its own.
         tv_weight: factor of the total variation, in normalised units.
+        tv_norm: `l1` or `l2`, see `nst.objective.variation`.
         precision: of the network alone: `fp32`; `tf32`, where CUDA's matrix units round inputs to
             10 bits; `bf16`, with weights and activations of 8 bits. Losses, Gram matrices and image
             stay float32.
@@ -78,18 +109,17 @@ class Objective:
     autograd.
 
     Raises:
-        nst.errors.InputError: tiles without `joint`; no terms, or two of one name. In an
+        nst.errors.InputError: tiles without `joint`; no terms, or two of one name; a comparison
+            with several pictures, or with a part of one; a region that covers nothing. In an
             evaluation: a comparison with a picture of another size than the image.
 
     Attributes:
         network: as it computes.
-        terms: with the layers of those alone that have a weight.
-        targets: what each term compares with, by its name and tap: moments, or features in the
-            network's precision, which holds them exactly.
-        tv_weight: as given.
-        joint: likewise.
-        scales: what the layers' distances are shares of, by `<term>/<tap>`; empty where they count
-            as they are.
+        aims: what images are compared with; of terms of no weight nothing.
+        joint: as given.
+        tv_norm: likewise.
+        scales: what the distances are shares of, by the measures' keys; empty where they count as
+            they are.
     """
 
     def __init__(
@@ -98,6 +128,7 @@ class Objective:
         terms: Sequence[Term],
         *,
         tv_weight: float = 0.0,
+        tv_norm: Norm = "l1",
         precision: Precision = "fp32",
         joint: bool = True,
         tile_size: int | None = None,
@@ -107,22 +138,40 @@ class Objective:
         names = [term.name for term in terms]
         if not names or len(set(names)) < len(names) or "tv" in names:
             raise InputError(f"terms must have names of their own, and not tv: {names}")
-        like = terms[0].picture
+        like = terms[0].regions[0].sources[0].picture
         self._layout = _layout(like.device, joint)
         self._dtype = _network_dtype(precision, like.dtype)
         self.network = network.computing_in(self._dtype, self._layout)
-        self.terms = tuple(term if term.weight else replace(term, layers={}) for term in terms)
-        self.tv_weight = tv_weight
         self.joint = joint
         self.scales: Mapping[str, float] = {}
         self._tile_size = tile_size
+        self.tv_norm: Norm = tv_norm
+        self.aims = Aims(tuple(terms), [], {}, {}, [tv_weight])
         with torch.no_grad():
-            self.targets = {term.name: self._target(term) for term in self.terms}
+            for term in terms:
+                if term.weight:
+                    self._aim(term)
 
-    def reweighted(self, terms: Sequence[Term], scales: Mapping[str, float]) -> "Objective":
-        """The same with other weights and goals of its terms, and the scales that are in them."""
+    def reweighted(
+        self,
+        weights: Mapping[str, float],
+        goals: Mapping[str, float],
+        scales: Mapping[str, float],
+    ) -> "Objective":
+        """The same with other weights by the measures' keys, goals by the terms' names, and scales.
+
+        Args:
+            weights: of each measure.
+            goals: of the terms that have one.
+            scales: see the attribute.
+        """
         other = copy(self)
-        other.terms, other.scales = tuple(terms), scales
+        other.scales = scales
+        other.aims = replace(
+            self.aims,
+            terms=[replace(term, goal=goals.get(term.name)) for term in self.aims.terms],
+            measures=[replace(one, weight=weights[one.key]) for one in self.aims.measures],
+        )
         return other
 
     def __call__(self, image: Tensor) -> Terms:
@@ -130,60 +179,48 @@ class Objective:
         if not self.joint:
             return self._plainly(image)
         wanted = torch.is_grad_enabled() and image.requires_grad
-        (found,) = self.evaluate([image], self.terms, self.targets, [self.tv_weight], wanted)
+        (found,) = self.evaluate([image], self.aims, wanted)
         return found
 
-    def evaluate(
-        self,
-        images: Sequence[Tensor],
-        terms: Sequence[Term],
-        targets: Gathered,
-        tv_weights: Sequence[float],
-        wanted: bool = True,
-    ) -> list[Terms]:
-        """Evaluate B images of one size, for given terms instead of the objective's own.
+    def evaluate(self, images: Sequence[Tensor], aims: Aims, wanted: bool = True) -> list[Terms]:
+        """Evaluate B images of one size, for given aims instead of the objective's own.
 
         Args:
             images: B of 1 x 3 x H x W, ImageNet-normalised.
-            terms: their numbers may be tensors of length B.
-            targets: B of each.
-            tv_weights: B factors of the total variation.
+            aims: theirs.
             wanted: whether the totals are to be differentiable.
         """
         pixels = images[0].detach() if len(images) == 1 else torch.cat([*images]).detach()
-        # Sums over the tiles, then what follows from them: the terms and their gradient.
-        taps = _taps(terms)
-        first = second = self._passes(pixels, taps, differentiable=wanted)
+        # What is gathered of the tiles, then what follows from it: the terms and their gradient.
+        first = second = self._passes(pixels, aims.taps, differentiable=wanted)
         if len(self.tiles(pixels)) > 1:
-            first = self._passes(pixels, taps)
+            first = self._passes(pixels, aims.taps)
         elif wanted:  # one forward pass is enough for both
             first = second = [replace(one, features=list(one.features)) for one in first]
-        variations = zip(torch.split(pixels, 1), tv_weights, strict=True)
+        variations = zip(torch.split(pixels, 1), aims.tv_weights, strict=True)
         with torch.no_grad():
-            gathered = self._gathered(pixels, first, terms, targets)
+            gathered = self._gathered(pixels, first, aims)
             tv = pixels.new_zeros(len(pixels))
-            if any(tv_weights):
-                tv = torch.stack([weight * variation_in_bands(one) for one, weight in variations])
-        sums = {
-            (term.name, tap): gathered[term.name][tap].requires_grad_(wanted)
-            for term in terms
-            for tap in term.layers
-        }
+            if any(aims.tv_weights):
+                norm = self.tv_norm
+                each = [weight * variation_in_bands(one, norm=norm) for one, weight in variations]
+                tv = torch.stack(each)
+        for one in gathered.values():
+            one.requires_grad_(wanted)
         with torch.set_grad_enabled(wanted):
-            layers = _distances(terms, gathered, targets)
-            values = weighed(terms, layers, tv)
+            distances = self._distances(pixels, gathered, aims)
+            values = weighed(aims.terms, aims.measures, distances, tv)
             total = _sum(values)
         totals = list(total.detach().unbind())
         if wanted:
-            slopes = torch.autograd.grad(total.sum(), list(sums.values())) if sums else ()
-            slope_of = dict(zip(sums, slopes, strict=True))
-            gradient = self._gradient(
-                pixels, second, self._pullbacks(pixels, terms, targets, slope_of)
-            )
-            gradients = torch.split(gradient, 1)
-            for one, own, weight in zip(torch.split(pixels, 1), gradients, tv_weights, strict=True):
+            found = torch.autograd.grad(total.sum(), list(gathered.values())) if gathered else ()
+            slopes = dict(zip(gathered, found, strict=True))
+            del gathered
+            gradients = torch.split(self._gradient(pixels, second, aims, slopes), 1)
+            pairs = zip(torch.split(pixels, 1), gradients, aims.tv_weights, strict=True)
+            for one, own, weight in pairs:
                 if weight:
-                    variation_in_bands(one, own, weight)
+                    variation_in_bands(one, own, weight, norm=self.tv_norm)
             totals = [
                 tiling.Differentiated.apply(image, each, [own])
                 for image, each, own in zip(images, totals, gradients, strict=True)
@@ -192,25 +229,39 @@ class Objective:
             Terms(
                 {name: value.detach()[index] for name, value in values.items()},
                 totals[index],
-                {name: value.detach()[index] for name, value in layers.items()},
+                {key: value.detach()[index] for key, value in distances.items()},
             )
             for index in range(len(images))
         ]
 
+    def magnitudes(self, image: Tensor) -> dict[str, Tensor]:
+        """How far features that are all zero are from each target, by the measures' keys.
+
+        Args:
+            image: 1 x 3 x H x W, of the size that is measured.
+        """
+        gathered = {}
+        for measure in self.aims.measures:
+            nothing = image.new_zeros(self._positions(image, measure.tap).shape)
+            gathered[measure.key] = self._gather(measure, nothing, image, self.aims)
+        distances = self._distances(image, gathered, self.aims)
+        return {key: distance[0] for key, distance in distances.items()}
+
     def _plainly(self, image: Tensor) -> Terms:
         """A pass for each term, differentiated by autograd alone."""
-        gathered: dict[str, dict[str, Tensor]] = {}
-        features = {term.name: self.features(image) for term in self.terms if term.layers}
-        for term in self.terms:
-            gathered[term.name] = {
-                tap: self._gather(term, tap, features[term.name][tap], self.targets, image)
-                for tap in term.layers
-            }
-        distances = _distances(self.terms, gathered, self.targets)
-        layers = {name: distance[0] for name, distance in distances.items()}
-        variation = total_variation(image) if self.tv_weight else image.new_zeros(())
-        values = weighed(self.terms, layers, self.tv_weight * variation)
-        return Terms(values, _sum(values), layers)
+        aims = self.aims
+        gathered: dict[str, Tensor] = {}
+        for term in aims.terms:
+            own = [measure for measure in aims.measures if measure.term == term.name]
+            features = self.features(image) if own else {}
+            for measure in own:
+                gathered[measure.key] = self._gather(measure, features[measure.tap], image, aims)
+        found = self._distances(image, gathered, aims)
+        distances = {key: distance[0] for key, distance in found.items()}
+        (tv_weight,) = aims.tv_weights
+        variation = total_variation(image, self.tv_norm) if tv_weight else image.new_zeros(())
+        values = weighed(aims.terms, aims.measures, distances, tv_weight * variation)
+        return Terms(values, _sum(values), distances)
 
     def features(self, image: Tensor) -> dict[str, Tensor]:
         """The network's features of B images, B x 3 x H x W, by tap; differentiable."""
@@ -219,7 +270,7 @@ class Objective:
 
     def tiles(self, image: Tensor) -> list[Tile]:
         """The tiles of images, B x 3 x H x W; only one where they are taken as a whole."""
-        return self._tiles(image, _taps(self.terms))
+        return self._tiles(image, self.aims.taps)
 
     def _tiles(self, image: Tensor, taps: Sequence[str]) -> list[Tile]:
         if not taps:
@@ -232,26 +283,95 @@ class Objective:
         # vector, which a channels_last gradient does not allow.
         return image.to(self._dtype, memory_format=self._layout)
 
-    def _positions(self, image: Tensor, tap: str) -> Positions:
-        return Positions(self.network.architecture.feature_shape(image.shape, tap))
+    def _positions(self, image: Tensor, tap: str, weights: Tensor | None = None) -> Positions:
+        """A layer's positions of a whole image."""
+        return Positions(self.network.architecture.feature_shape(image.shape, tap), weights)
 
-    def _target(self, term: Term) -> dict[str, Tensor]:
-        """What a term's statistic compares with, by tap."""
-        picture, statistic = term.picture, term.statistic
-        passes = self._passes(picture, list(term.layers))
+    def _aim(self, term: Term) -> None:
+        """Add a term's measures, their targets and what the image's positions count."""
+        _check(term)
+        aims = self.aims
+        shares = {tap: self._shares(term.regions, tap) for tap in term.layers}
+        for region, number in zip(term.regions, range(len(term.regions)), strict=True):
+            for tap, target in self._targets(term, region).items():
+                mask, share = shares[tap][number]
+                if not share:  # of a small region nothing may be left in a deep layer
+                    continue
+                key = "/".join([term.name, tap, *([region.name] if region.name else [])])
+                weight = term.layers[tap] * share
+                aims.measures.append(Measure(key, term.name, tap, term.statistic, share, weight))
+                aims.targets[key] = target
+                if mask is not None:
+                    aims.masks[key] = mask
+
+    def _shares(self, regions: Sequence[Region], tap: str) -> list[tuple[Tensor | None, float]]:
+        """For each region what a layer's positions count in it, and its share of the layer."""
+        if len(regions) == 1 and regions[0].mask is None:
+            return [(None, 1.0)]
+        found = []
+        for region in regions:
+            assert region.mask is not None  # noqa: S101 - `_check` has seen to it
+            found.append(self._at_layer(region.mask, region.border, tap))
+        whole = sum(mass for _, mass in found)
+        return [(mask, mass / whole if whole else 0.0) for mask, mass in found]
+
+    def _at_layer(self, mask: Tensor, border: masks.Border, tap: str) -> tuple[Tensor, float]:
+        """What a layer's positions count by a mask, adding up to 1, and their sum before that."""
+        there = masks.at_layer(mask, self.network.architecture, tap, border)
+        mass = there.sum().item()
+        return (there / mass if mass else there), mass
+
+    def _targets(self, term: Term, region: Region) -> dict[str, Tensor]:
+        """What a term's statistic compares with in a region, by tap."""
+        statistic = term.statistic
+        if isinstance(statistic, Comparison):
+            return self._features_of(region.sources[0].picture, list(term.layers))
+        sums: dict[str, Tensor] = {}
+        weights: dict[str, float] = {}
+        for source in region.sources:
+            for tap, gathered in self._gathered_of(term, source, region.border).items():
+                share = source.weight * gathered
+                sums[tap] = sums[tap] + share if tap in sums else share
+                weights[tap] = weights.get(tap, 0.0) + source.weight
+        blends = {tap: found / weights[tap] for tap, found in sums.items()}
         if isinstance(statistic, Moments):
-            return self._gathered(picture, passes, [term], {})[term.name]
-        target: dict[str, Tensor] = {}
-        for tap, window, core in self._cores(picture, passes):
-            if tap not in target:
-                target[tap] = torch.empty(
-                    self._positions(picture, tap).shape,
-                    dtype=self._dtype,
-                    device=picture.device,
-                    memory_format=self._layout,
-                )
-            target[tap][..., *window] = core
-        return target
+            return {tap: statistic.target(blend) for tap, blend in blends.items()}
+        return blends
+
+    def _gathered_of(self, term: Term, source: Source, border: masks.Border) -> dict[str, Tensor]:
+        """What a term's statistic gathers of a picture, by the taps where anything of it counts."""
+        measures, weights = [], {}
+        for tap in term.layers:
+            if source.mask is not None:
+                mask, mass = self._at_layer(source.mask, border, tap)
+                if not mass:
+                    continue
+                weights[tap] = mask
+            measures.append(Measure(tap, term.name, tap, term.statistic, 1.0, 1.0))
+        aims = Aims([term], measures, {}, weights, [0.0])
+        picture = source.picture
+        gathered = self._gathered(picture, self._passes(picture, aims.taps), aims)
+        if isinstance(term.statistic, Distribution):
+            return {
+                tap: self._summary(term.statistic, tap, values, picture, aims)
+                for tap, values in gathered.items()
+            }
+        return gathered
+
+    def _features_of(self, picture: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """A picture's features by tap, as the network computes them."""
+        found: dict[str, Tensor] = {}
+        for tap, window, core in self._cores(picture, self._passes(picture, taps)):
+            if tap not in found:
+                shape = self._positions(picture, tap).shape
+                found[tap] = self._map(shape, self._dtype, picture)
+            found[tap][..., *window] = core
+        return found
+
+    def _map(self, shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
+        return torch.empty(
+            tuple(shape), dtype=dtype, device=like.device, memory_format=self._layout
+        )
 
     def _passes(
         self, images: Tensor, taps: Sequence[str], *, differentiable: bool = False
@@ -273,76 +393,90 @@ class Objective:
                     core = core.to(images.dtype, memory_format=self._layout)
                     yield tap, one.tile.core(level), core
 
-    def _gathered(
-        self,
-        images: Tensor,
-        passes: Iterable[_Pass],
-        terms: Sequence[Term],
-        targets: Gathered,
-    ) -> dict[str, dict[str, Tensor]]:
-        """What the terms' statistics gather from B images, by term and tap."""
-        found: dict[str, dict[str, Tensor]] = {term.name: {} for term in terms}
+    def _gathered(self, images: Tensor, passes: Iterable[_Pass], aims: Aims) -> dict[str, Tensor]:
+        """What the measures' statistics gather from B images, by the measures' keys."""
+        found: dict[str, Tensor] = {}
         for tap, window, core in self._cores(images, passes):
-            for term in terms:
-                if tap in term.layers:
-                    share = self._gather(term, tap, core, targets, images, window)
-                    sums = found[term.name]
-                    sums[tap] = sums[tap] + share if tap in sums else share
-        return found
+            for measure in aims.at(tap):
+                key = measure.key
+                share = self._gather(measure, core, images, aims, window)
+                if isinstance(measure.statistic, Distribution):
+                    if key not in found:
+                        shape = *share.shape[:2], *self._positions(images, tap).shape[2:]
+                        found[key] = self._map(shape, share.dtype, share)
+                    found[key][..., *window] = share
+                else:
+                    found[key] = found[key] + share if key in found else share
+        return {measure.key: found[measure.key] for measure in aims.measures}
 
     def _gather(
-        self,
-        term: Term,
-        tap: str,
-        features: Tensor,
-        targets: Gathered,
-        images: Tensor,
-        window: Window = (slice(None), slice(None)),
+        self, measure: Measure, features: Tensor, images: Tensor, aims: Aims, window: Window = _ALL
     ) -> Tensor:
-        """What a term's statistic gathers of a part of images, which `window` says."""
-        positions = self._positions(images, tap)
-        if isinstance(term.statistic, Moments):
-            return term.statistic.gather(features, positions)
-        target = targets[term.name][tap]
+        """What a measure's statistic gathers of a part of images, which `window` says."""
+        positions = self._positions(images, measure.tap, aims.masks.get(measure.key))
+        if not isinstance(measure.statistic, Comparison):
+            return measure.statistic.gather(features, positions.at(window))
+        target = aims.targets[measure.key]
         if target.shape[2:] != positions.shape[2:]:
             raise InputError(
-                f"{term.name}: {type(term.statistic).__name__} compares position by position, and "
-                f"its picture has another size than the image"
+                f"{measure.term}: {type(measure.statistic).__name__} compares position by "
+                f"position, and its picture has another size than the image"
             )
-        return term.statistic.gather(features, target[..., *window].to(features.dtype), positions)
+        there = target[..., *window].to(features.dtype)
+        return measure.statistic.gather(features, there, positions.at(window))
 
-    def _pullbacks(
+    def _distances(
+        self, images: Tensor, gathered: Mapping[str, Tensor], aims: Aims
+    ) -> dict[str, Tensor]:
+        """Of B images each, by the measures' keys."""
+        found = {}
+        for measure in aims.measures:
+            statistic, compared = measure.statistic, [gathered[measure.key]]
+            if isinstance(statistic, Distribution):
+                own = self._summary(statistic, measure.tap, compared[0], images, aims, measure.key)
+                compared = [own]
+            if not isinstance(statistic, Comparison):
+                compared.append(aims.targets[measure.key])
+            if len(compared[0]) == 1:
+                distance = statistic.distance(*(one[0] for one in compared))[None]
+            else:
+                distance = torch.vmap(statistic.distance)(*compared)
+            found[measure.key] = distance
+        return found
+
+    def _summary(
         self,
+        statistic: Distribution,
+        tap: str,
+        values: Tensor,
         images: Tensor,
-        terms: Sequence[Term],
-        targets: Gathered,
-        slopes: Mapping[tuple[str, str], Tensor],
-    ) -> dict[str, list[tuple[Pullback, Tensor | None]]]:
-        """By tap: how its features' gradients come about, and the target that this takes."""
-        pulls: dict[str, list[tuple[Pullback, Tensor | None]]] = {}
-        for term in terms:
-            for tap in term.layers:
-                positions = self._positions(images, tap)
-                pull = term.statistic.pullback(slopes[term.name, tap], positions)
-                compared = isinstance(term.statistic, Comparison)
-                target = targets[term.name][tap] if compared else None
-                pulls.setdefault(tap, []).append((pull, target))
-        return pulls
+        aims: Aims,
+        key: str | None = None,
+    ) -> Tensor:
+        """The summaries of B images' values, B x any shape."""
+        positions = self._positions(images, tap, aims.masks.get(key or tap))
+        weights = positions.weights
+        if weights is None or len(weights) == 1:
+            each = [positions] * len(values)
+        else:
+            each = [replace(positions, weights=one[None]) for one in weights]
+        return torch.stack([statistic.summary(*pair) for pair in zip(values, each, strict=True)])
 
     def _gradient(
         self,
         images: Tensor,
         passes: Iterable[_Pass],
-        pulls: Mapping[str, Sequence[tuple[Pullback, Tensor | None]]],
+        aims: Aims,
+        slopes: Mapping[str, Tensor],
     ) -> Tensor:
         """The gradient of what hangs on the features with respect to the images."""
         gradient = torch.zeros_like(images)
         for one in passes:
-            gradient[..., *one.tile.whole(0)] += self._tile_gradient(one, pulls)
+            gradient[..., *one.tile.whole(0)] += self._tile_gradient(images, one, aims, slopes)
         return gradient
 
     def _tile_gradient(
-        self, one: _Pass, pulls: Mapping[str, Sequence[tuple[Pullback, Tensor | None]]]
+        self, images: Tensor, one: _Pass, aims: Aims, slopes: Mapping[str, Tensor]
     ) -> Tensor:
         tile = one.tile
 
@@ -351,19 +485,19 @@ class Objective:
             held = feature.detach()  # `feature` itself would hold the hook that holds it
 
             def add(gradient: Tensor) -> Tensor:
-                if not held[..., *tile.inner(level)].numel():
-                    return gradient
-                # In place: the layer above made it for this layer alone, and it may be large.
-                parts = torch.split(gradient[..., *tile.inner(level)], _BAND, 2)
-                cores = torch.split(held[..., *tile.inner(level)], _BAND, 2)
-                for pull, target in pulls[tap]:
-                    if target is None:
-                        for part, core in zip(parts, cores, strict=True):
-                            part += pull(core)
-                        continue
-                    there = torch.split(target[..., *tile.core(level)], _BAND, 2)
-                    for part, core, compared in zip(parts, cores, there, strict=True):
-                        part += pull(core, compared)
+                inner = tile.inner(level)
+                if held[..., *inner].numel():
+                    # In place: the layer above made it for this layer alone, and it may be large.
+                    for measure in aims.at(tap):
+                        _add_pullback(
+                            measure,
+                            slopes[measure.key],
+                            gradient[..., *inner],
+                            held[..., *inner],
+                            aims.targets[measure.key],
+                            self._positions(images, tap, aims.masks.get(measure.key)),
+                            tile.core(level),
+                        )
                 return gradient
 
             feature.register_hook(add)  # type: ignore[no-untyped-call]
@@ -396,24 +530,63 @@ def _network_dtype(precision: Precision, image: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else image
 
 
-def _taps(terms: Iterable[Term]) -> list[str]:
-    return list({tap: None for term in terms for tap in term.layers})
+def _add_pullback(
+    measure: Measure,
+    slope: Tensor,
+    gradient: Tensor,
+    features: Tensor,
+    target: Tensor,
+    positions: Positions,
+    window: Window,
+) -> None:
+    """Add what a measure pulls at a part's features to their gradient, some rows at a time.
+
+    Args:
+        measure: which.
+        slope: of what it gathered of the whole.
+        gradient: of the part's features, B x C x h x w.
+        features: likewise.
+        target: of the measure.
+        positions: of the whole.
+        window: the part's rows and columns.
+    """
+    rows, columns = window
+    for first in range(rows.start, rows.stop, _BAND):
+        band = slice(first, min(first + _BAND, rows.stop)), columns
+        own = slice(band[0].start - rows.start, band[0].stop - rows.start)
+        at, statistic = positions.at(band), measure.statistic
+        part = features[..., own, :]
+        if isinstance(statistic, Moments):
+            pulled = statistic.pullback(slope, part, at)
+        elif isinstance(statistic, Distribution):
+            pulled = statistic.pullback(slope[..., *band], part, at)
+        else:
+            pulled = statistic.pullback(slope, part, target[..., *band], at)
+        gradient[..., own, :] += pulled
 
 
-def _distances(terms: Sequence[Term], gathered: Gathered, targets: Gathered) -> dict[str, Tensor]:
-    """Of B images each, by `<term>/<tap>`."""
-    found = {}
-    for term in terms:
-        for tap in term.layers:
-            compared = [gathered[term.name][tap]]
-            if isinstance(term.statistic, Moments):
-                compared.append(targets[term.name][tap])
-            if len(compared[0]) == 1:
-                distance = term.statistic.distance(*(one[0] for one in compared))[None]
-            else:
-                distance = torch.vmap(term.statistic.distance)(*compared)
-            found[f"{term.name}/{tap}"] = distance
-    return found
+def _check(term: Term) -> None:
+    """Check that a term's regions are such as its statistic can be had of.
+
+    Raises:
+        InputError: they are not.
+    """
+    kind = type(term.statistic).__name__
+    if isinstance(term.statistic, Comparison):
+        sources = [source for region in term.regions for source in region.sources]
+        if len(sources) != 1 or sources[0].mask is not None:
+            raise InputError(
+                f"{term.name}: {kind} compares position by position, with one whole picture"
+            )
+    names = [region.name for region in term.regions]
+    if len(set(names)) < len(names):
+        raise InputError(f"{term.name}: regions must have names of their own: {names}")
+    for region in term.regions:
+        if region.mask is None and len(names) > 1:
+            raise InputError(f"{term.name}: one of several regions needs a mask: {region.name}")
+        masks_there = [region.mask, *(source.mask for source in region.sources)]
+        if any(mask is not None and not mask.any() for mask in masks_there):
+            raise InputError(f"{term.name}: the region {region.name} covers nothing")
 
 
 def _sum(values: Mapping[str, Tensor]) -> Tensor:

@@ -1,5 +1,6 @@
 """What a finished picture is worth, by one objective that all runs share."""
 
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 import torch
@@ -8,10 +9,10 @@ from torch import Tensor
 from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG19, Pooling
 from nst.network.weights import Weights
-from nst.objective.balanced import emphasis, in_size_of, scales
-from nst.objective.objective import fitted
-from nst.objective.terms import Terms
-from nst.objective.transfer import transfer
+from nst.objective.balanced import emphasis, scales
+from nst.objective.objective import Objective, fitted
+from nst.objective.terms import Region, Terms
+from nst.objective.transfer import regions_of, transfer
 
 GATYS_CONTENT = {"relu4_2": 1.0}
 GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "relu5_1": 1.0}
@@ -22,7 +23,7 @@ def yardstick(
     weights: Weights,
     pooling: Pooling,
     content: Tensor,
-    style: Tensor,
+    style: Tensor | Sequence[Region],
     image: Tensor,
     tile_size: int | None = None,
 ) -> dict[str, float] | None:
@@ -32,7 +33,7 @@ def yardstick(
         weights: of the network.
         pooling: of the network.
         content: 1 x 3 x H x W.
-        style: 1 x 3 x H' x W'.
+        style: 1 x 3 x H' x W', or the image's regions with their style pictures.
         image: 1 x 3 x H x W, the one to be measured.
         tile_size: see `nst.objective.Objective`; it changes the rounding alone.
 
@@ -42,7 +43,8 @@ def yardstick(
     """
     taps = [*GATYS_CONTENT, *GATYS_STYLE]
     deep_enough = all(tap.replace("relu", "conv") + ".weight" in weights.tensors for tap in taps)
-    sides = (*content.shape[2:], *style.shape[2:])
+    pictures = [source.picture for one in regions_of(style) for source in one.sources]
+    sides = [side for picture in (content, *pictures) for side in picture.shape[2:]]
     if not deep_enough or min(sides) < VGG_19.minimum_side(taps):
         return None
     objective = transfer(
@@ -55,40 +57,33 @@ def yardstick(
         tile_size=tile_size,
     )
     terms = objective(image)
-    ends = objective(content), objective(in_size_of(content, style))
-    share = shares(terms, *ends)
+    share = shares(objective, terms, scales(objective, content, style))
     return {
         "content": terms.content.item(),
         "style": terms.style.item(),
         "content_share": share["content"],
         "style_share": share["style"],
-        "balance": balance(terms, *ends),
+        "balance": sum(share.values()),
     }
 
 
-def balance(image: Terms, content: Terms, style: Terms) -> float:
-    """How far an image is from both pictures at once: the sum of its `shares`."""
-    return sum(shares(image, content, style).values())
-
-
-def shares(image: Terms, content: Terms, style: Terms) -> dict[str, float]:
+def shares(objective: Objective, image: Terms, scales: Mapping[str, float]) -> dict[str, float]:
     """How far an image is from either picture; the terms' weights have no part in it.
 
-    `content`: the image's content terms as shares of the style picture's, averaged over the layers;
-    `style`: its style terms as shares of the content picture's, averaged as by
+    `content`: the image's content distances as shares of the style picture's, averaged over the
+    layers; `style`: its style distances as shares of the content picture's, averaged as by
     `nst.objective.balanced`. One is 0 and the other 1 for either picture itself; an image with the
     content of the one and the style of the other would have 0 and 0.
 
     Args:
-        image: the image's terms.
-        content: those of the content picture under the same objective.
-        style: those of the style picture in the content picture's size.
+        objective: of `nst.objective.transfer`.
+        image: the terms that it finds of the image.
+        scales: see `nst.objective.balanced.scales`.
     """
-    found: dict[str, dict[str, float]] = {"content": {}, "style": {}}
-    for name, scale in scales(content, style).items():
-        if scale > 0:  # otherwise the pictures are the same there
-            found[name.partition("/")[0]][name] = float(image.layers[name] / scale)
-    return {
-        kind: fmean(terms.values(), map(emphasis, terms)) if terms else 0.0
-        for kind, terms in found.items()
-    }
+    values: dict[str, list[float]] = {"content": [], "style": []}
+    counts: dict[str, list[float]] = {"content": [], "style": []}
+    for one in objective.aims.measures:
+        if scales[one.key] > 0:  # otherwise the pictures are the same there
+            values[one.term].append(image.layers[one.key].item() / scales[one.key])
+            counts[one.term].append(one.share * emphasis(one.key))
+    return {term: fmean(values[term], counts[term]) if values[term] else 0.0 for term in values}

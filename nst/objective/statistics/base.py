@@ -1,41 +1,64 @@
-"""The two kinds of statistics."""
+"""The kinds of statistics."""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Features of a part of a picture, and for a comparison its target there, to the gradient there.
-Pullback = Callable[..., Tensor]
+from nst.objective.products import over_positions
+from nst.objective.tiling import Window
 
 
 @dataclass(frozen=True)
 class Positions:
-    """The positions of a whole picture's feature map, however many of them come at a time.
+    """The positions of a part of a feature map, or of all of it.
 
     Attributes:
         shape: 1 x C x H x W of the whole map.
+        weights: what each of the part's positions counts in a mean over the whole, 1 x 1 x h x w or
+            B x 1 x h x w; those of the whole add up to 1. None is 1 / (H W) for each.
     """
 
     shape: tuple[int, int, int, int]
+    weights: Tensor | None = None
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """How many there are in the whole."""
         return self.shape[2] * self.shape[3]
+
+    def at(self, window: Window) -> "Positions":
+        """Those of a part of these, given by its rows and columns."""
+        if self.weights is None:
+            return self
+        return replace(self, weights=self.weights[..., *window])
+
+    def weighted(self, values: Tensor) -> Tensor:
+        """What values at the part's positions, B x K x h x w, add to a mean over the whole."""
+        return values / self.count if self.weights is None else values * self.weights.to(values)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The part's share, B x K, of the mean of values over the whole, B x K x h x w."""
+        return self.weighted(values).sum((2, 3))
+
+    def products(self, features: Tensor) -> Tensor:
+        """The part's share, B x C x C, of the mean over the whole of F_p F_p^T."""
+        if self.weights is None:
+            return over_positions(features) / self.count
+        return over_positions(features * self.weights.to(features).sqrt())
 
 
 class Moments(ABC):
-    """Sums over positions, compared with those of another picture.
+    """Means over positions, compared with those of another picture.
 
-    The sums are to be in proportion to each position's part in the whole (a mean over `positions`,
-    not over the part at hand), so that parts of a picture add up, and weighted sums of several
-    pictures' moments are a target too. Attributes are to be plain values or tensors, for they are
-    part of a checkpoint's identity.
+    Each position is to count by its weight in the whole (`Positions.mean`, `Positions.products`),
+    so that parts of a picture add up, masks count, and weighted sums of several pictures' moments
+    are a target too. Attributes are to be plain values or tensors, for they are part of a
+    checkpoint's identity.
     """
 
     @abstractmethod
@@ -44,34 +67,38 @@ class Moments(ABC):
 
         Args:
             features: B x C x h x w, of the part.
-            positions: of the whole.
+            positions: of the part.
 
         Returns:
             B x any shape.
         """
 
+    def target(self, gathered: Tensor) -> Tensor:
+        """What `distance` needs of one picture's moments, or a blend's: by default themselves."""
+        return gathered
+
     def distance(self, gathered: Tensor, target: Tensor) -> Tensor:
-        """How far one picture's moments are from others, without the batch's axis; a scalar.
+        """How far one picture's moments are from a target, without the batch's axis; a scalar.
 
         By default the mean squared difference. 0 is no distance; autograd differentiates it, and of
         a batch `torch.vmap` makes one call: its branches may not hang on the values.
         """
         return F.mse_loss(gathered, target)
 
-    def pullback(self, slope: Tensor, positions: Positions) -> Pullback:
-        """How the gradient goes back from the moments to the features.
+    def pullback(self, slope: Tensor, features: Tensor, positions: Positions) -> Tensor:
+        """How the gradient goes back from the moments to the features of a part.
 
         By default through `gather`, by autograd; a faster form may replace it.
 
         Args:
             slope: the loss's derivative with respect to the whole's moments, B x their shape.
-            positions: of the whole.
+            features: of the part, B x C x h x w.
+            positions: of the part.
 
         Returns:
-            Takes the features of a part, B x C x h x w, and returns the derivative with respect to
-            them, of the same shape.
+            The derivative with respect to the features, of their shape.
         """
-        return _by_autograd(self.gather, slope, positions)
+        return _by_autograd(self.gather, slope, features, positions)
 
 
 class Comparison(ABC):
@@ -79,30 +106,55 @@ class Comparison(ABC):
 
     @abstractmethod
     def gather(self, features: Tensor, target: Tensor, positions: Positions) -> Tensor:
-        """What a part of each of B pictures adds to the sums over the whole.
+        """What a part of each of B pictures adds to the means over the whole.
 
         Args:
             features: B x C x h x w, of the part.
             target: the other pictures' features there, likewise.
-            positions: of the whole.
+            positions: of the part.
 
         Returns:
             B x any shape.
         """
 
     def distance(self, gathered: Tensor) -> Tensor:
-        """How far one picture is from its target, of its sums without the batch's axis; a scalar.
+        """How far one picture is from its target, of its means without the batch's axis; a scalar.
 
-        By default the sum itself.
+        By default the mean itself.
         """
         return gathered
 
-    def pullback(self, slope: Tensor, positions: Positions) -> Pullback:
-        """See `Moments.pullback`; what it returns takes the part's features and target."""
-        return _by_autograd(self.gather, slope, positions)
+    def pullback(
+        self, slope: Tensor, features: Tensor, target: Tensor, positions: Positions
+    ) -> Tensor:
+        """See `Moments.pullback`."""
+        return _by_autograd(self.gather, slope, features, positions, target)
 
 
-Statistic = Moments | Comparison
+class Distribution(ABC):
+    """The values at all positions, compared with those of another picture in whatever order.
+
+    The whole picture's are needed at once, and for that kept: choose few values per position.
+    """
+
+    @abstractmethod
+    def gather(self, features: Tensor, positions: Positions) -> Tensor:
+        """The values at a part's positions, B x K x h x w of features B x C x h x w."""
+
+    @abstractmethod
+    def summary(self, values: Tensor, positions: Positions) -> Tensor:
+        """What of one picture's values, K x H x W, is compared; weighted sums of it are a blend."""
+
+    def distance(self, summary: Tensor, target: Tensor) -> Tensor:
+        """How far summaries are apart, see `Moments.distance`."""
+        return F.mse_loss(summary, target)
+
+    def pullback(self, slope: Tensor, features: Tensor, positions: Positions) -> Tensor:
+        """See `Moments.pullback`; the slope is that of the part's values, B x K x h x w."""
+        return _by_autograd(self.gather, slope, features, positions)
+
+
+Statistic = Moments | Comparison | Distribution
 
 
 def described(statistic: Statistic) -> str:
@@ -127,12 +179,15 @@ def _text(value: object) -> str:
     return repr(value)
 
 
-def _by_autograd(gather: Callable[..., Tensor], slope: Tensor, positions: Positions) -> Pullback:
-    def pull(features: Tensor, *target: Tensor) -> Tensor:
-        with torch.enable_grad():
-            own = features.detach().to(slope.dtype).requires_grad_()
-            gathered = gather(own, *(one.to(slope.dtype) for one in target), positions)
-            (gradient,) = torch.autograd.grad(gathered, own, slope)
-        return gradient.to(features.dtype)
-
-    return pull
+def _by_autograd(
+    gather: Callable[..., Tensor],
+    slope: Tensor,
+    features: Tensor,
+    positions: Positions,
+    *target: Tensor,
+) -> Tensor:
+    with torch.enable_grad():
+        own = features.detach().to(slope.dtype).requires_grad_()
+        gathered = gather(own, *(one.to(slope.dtype) for one in target), positions)
+        (gradient,) = torch.autograd.grad(gathered, own, slope)
+    return gradient.to(features.dtype)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nst.errors import InputError
 from nst.objective.products import over_channels, over_positions
-from nst.objective.statistics.base import Moments, Positions, Pullback
+from nst.objective.statistics.base import Moments, Positions
 
 Normalization = Literal["chw", "hw"]
 
@@ -17,13 +17,14 @@ Normalization = Literal["chw", "hw"]
 class Gram(Moments):
     """The Gram matrix of the features, compared by its mean squared difference.
 
-    G_ij = sum_p F_ip F_jp / n, over the positions p of the C x (H W) matrix F: symmetric, positive
+    G_ij = sum_p w_p F_ip F_jp, over the positions p of the C x (H W) matrix F: symmetric, positive
     semi-definite. Gatys, Ecker, Bethge, *A Neural Algorithm of Artistic Style* (arXiv 1508.06576),
     equations 3 to 5 up to constant factors.
 
     Attributes:
-        normalization: what n is. `chw`: C*H*W, which makes G fall with the number of channels;
-            `hw`: H*W, the mean over positions, as in the released code of the CVPR paper.
+        normalization: what the weights w_p are. `hw`: those of the mean over positions, 1 / (H W)
+            without a mask, as in the released code of the CVPR paper; `chw`: a C-th of them, which
+            makes G fall with the number of channels.
 
     Raises:
         InputError: another normalization.
@@ -37,12 +38,20 @@ class Gram(Moments):
 
     def gather(self, features: Tensor, positions: Positions) -> Tensor:
         """B x C x C of B x C x h x w."""
-        return over_positions(features) / self._count(positions)
+        if positions.weights is None:
+            return over_positions(features) / self._count(positions)
+        return positions.products(features) / self._channels(positions)
 
-    def pullback(self, slope: Tensor, positions: Positions) -> Pullback:
-        """(S + S^T) F / n, one matrix product for each part."""
-        matrix = (slope + slope.mT) / self._count(positions)
-        return lambda features: over_channels(matrix.to(features.dtype), features)
+    def pullback(self, slope: Tensor, features: Tensor, positions: Positions) -> Tensor:
+        """(S + S^T) F w, one matrix product for each part."""
+        both = slope + slope.mT
+        if positions.weights is None:
+            return over_channels((both / self._count(positions)).to(features.dtype), features)
+        matrix = (both / self._channels(positions)).to(features.dtype)
+        return positions.weighted(over_channels(matrix, features))
+
+    def _channels(self, positions: Positions) -> int:
+        return positions.shape[1] if self.normalization == "chw" else 1
 
     def _count(self, positions: Positions) -> int:
         return positions.count if self.normalization == "hw" else prod(positions.shape)

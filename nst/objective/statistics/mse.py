@@ -1,12 +1,11 @@
 """The mean squared difference of features: the content of Gatys et al."""
 
 from dataclasses import dataclass
-from math import prod
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst.objective.statistics.base import Comparison, Positions, Pullback
+from nst.objective.statistics.base import Comparison, Positions
 
 
 @dataclass(frozen=True)
@@ -20,9 +19,16 @@ class MSE(Comparison):
     def gather(self, features: Tensor, target: Tensor, positions: Positions) -> Tensor:
         """One number for each picture."""
         squares = F.mse_loss(features, target, reduction="none")
-        return squares.sum((1, 2, 3)) / prod(positions.shape)
+        if positions.weights is not None:
+            squares = squares * positions.weights.to(squares) * positions.count
+        return squares.sum((1, 2, 3)) / (positions.shape[1] * positions.count)
 
-    def pullback(self, slope: Tensor, positions: Positions) -> Pullback:
-        """2 (F - T) / n."""
-        factor = (2 / prod(positions.shape) * slope)[:, None, None, None]
-        return lambda features, target: (features - target).mul_(factor)
+    def pullback(
+        self, slope: Tensor, features: Tensor, target: Tensor, positions: Positions
+    ) -> Tensor:
+        """2 (F - T) w / C."""
+        factor = 2 / (positions.shape[1] * positions.count) * slope
+        difference = (features - target).mul_(factor[:, None, None, None])
+        if positions.weights is None:
+            return difference
+        return difference.mul_(positions.weights.to(difference) * positions.count)
