@@ -31,7 +31,8 @@ def test_wheel_holds_the_package_its_configs_and_nothing_else(wheel: Path) -> No
         names = set(archive.namelist())
     configs = {f"nst/{path.relative_to(REPOSITORY)}" for path in REPOSITORY.glob("conf/**/*.yaml")}
     assert configs <= names
-    assert {"nst/samples/content.jpg", "nst/samples/style.jpg"} <= names
+    samples = {str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("nst/samples/*")}
+    assert {"nst/samples/content.jpg", "nst/samples/style.jpg"} <= samples <= names
     assert {"nst/network/embedded/vgg19.safetensors", "nst/network/embedded/README.md"} <= names
     assert "nst/report/report.html.j2" in names
     assert "nst/cli/plugins/hydra_plugins/nst_launcher.py" in names
