@@ -19,6 +19,7 @@ from nst.optim import gamuts, inits
 from nst.optim.optimizers import adam, lbfgs, lbfgs_torch
 from nst.optim.parametrizations import fourier, pixel
 from nst.optim.schedules import Scale
+from nst.pictures.regions import Regions
 from nst.run.guard import Guard
 from nst.run.records import Budget, Row
 from nst.run.results import Result
@@ -36,6 +37,7 @@ __all__ = [
     "Keep",
     "Loss",
     "Network",
+    "Regions",
     "Result",
     "Row",
     "Scale",

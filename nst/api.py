@@ -2,10 +2,10 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, field
-from functools import partial
+from dataclasses import astuple, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import get_args
 
@@ -17,13 +17,15 @@ from nst.errors import InputError
 from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG19, Pooling, usual_pooling
 from nst.network.weights import Weights, resolve
-from nst.objective import Objective, Precision, Terms, transfer
+from nst.objective import Objective, Precision, Region, Source, Terms, transfer
 from nst.objective.balanced import balanced
 from nst.objective.cost import largest_piece
 from nst.objective.objective import fitted
+from nst.objective.statistics.base import described
 from nst.objective.tiling import tiles
 from nst.objective.yardstick import yardstick
-from nst.optim import gamuts, inits, optimizers, parametrizations, schedules
+from nst.optim import colors, gamuts, inits, optimizers, parametrizations, schedules
+from nst.optim.colors import Color
 from nst.optim.gamuts import Gamut
 from nst.optim.inits import Canvas, Init
 from nst.optim.optimizers import OptimizerFactory
@@ -32,6 +34,8 @@ from nst.optim.schedules import SINGLE, Scale, Schedule, Stage
 from nst.pictures import images, inputs
 from nst.pictures.images import Alpha, Picture, Resize
 from nst.pictures.inputs import Inputs
+from nst.pictures.regions import Area, Border, Regions, to_tensor
+from nst.pictures.regions import load as load_areas
 from nst.run import identity
 from nst.run.devices import (
     deterministic,
@@ -54,8 +58,13 @@ log = logging.getLogger(__name__)
 
 def stylize(
     content: Picture,
-    style: Picture,
+    style: Picture | Sequence[Picture],
     *,
+    style_weights: Sequence[float] | None = None,
+    style_scale: float | Sequence[float] = 1.0,
+    style_size: int | Sequence[int] | None = None,
+    regions: Regions | None = None,
+    color: Color | None = None,
     size: int | None = None,
     resize: Resize = "fit",
     alpha: Alpha = "keep",
@@ -74,20 +83,29 @@ def stylize(
     keep: Keep | None = None,
     stop_requested: Callable[[], str | None] = lambda: None,
 ) -> Result:
-    """Paint the content picture in the style of the style picture.
+    """Paint the content picture in the style of the style picture, or in a blend of several.
 
     Args:
         content: a path, a PIL image, or a tensor 3 x H x W or 1 x 3 x H x W in [0, 1].
-        style: likewise.
+        style: likewise, or a list of them.
+        style_weights: the part of each style in the blend, of at least 0; they need not add up to
+            1. None is equal parts.
+        style_scale: longest side of the style picture, or of each, by `size`. Smaller than 1 makes
+            its strokes finer in the picture, larger coarser.
+        style_size: the same in px; it takes the place of `style_scale`.
+        regions: which style goes where, such as `nst.Regions(["sky.png", None])`; None is all
+            styles everywhere.
+        color: what becomes of the colours, such as `nst.colors.Content()`; None is
+            `nst.colors.Transfer()`, the style's.
         size: longest side in px; None is 512 on a GPU and 256 on a CPU.
-        resize: `fit` keeps the aspect, `stretch` makes both pictures `size` x `size`.
+        resize: `fit` keeps the aspect, `stretch` makes all pictures square.
         alpha: `keep` gives the result the transparency of the content picture, where it has any;
-            `drop` leaves it on white, as the network sees both pictures.
+            `drop` leaves it on white, as the network sees all pictures.
         max_megapixels: of picture files, see `nst.pictures.images.load`; None for any number.
         loss: what is minimised, such as `nst.Loss(strength=0.8)`.
         network: that sees the pictures, such as `nst.Network(weights="embedded")`.
         init: makes the starting image, such as `nst.inits.random`.
-        parametrization: what the optimizer turns, `nst.fourier` or `nst.pixel`.
+        parametrization: what the optimizer changes, `nst.fourier` or `nst.pixel`.
         gamut: the range that the image is kept in: `nst.gamuts.srgb`, what a picture can hold, or
             `nst.gamuts.free`, none.
         optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`.
@@ -96,7 +114,7 @@ def stylize(
         budget: when to stop; None is 50 evaluations.
         guard: what to do about bad numbers, such as `nst.Guard("recover")`; None stops at a loss
             that is not finite.
-        seed: of the noise of `nst.inits.random`.
+        seed: of the noise of `nst.inits.random` and of other inits that draw.
         compute: where and how, such as `nst.Compute(device="cpu", precision="bf16")`.
         keep: what is kept on the way, such as `nst.Keep(checkpoint="run.pt")`.
         stop_requested: asked once per evaluation; a reason ends the run as `interrupted`.
@@ -107,8 +125,10 @@ def stylize(
     """
     loss, network, compute = loss or Loss(), network or Network(), compute or Compute()
     keep, budget, guard = keep or Keep(), budget or Budget(evaluations=50), guard or Guard()
-    groups = loss, network, compute, keep, budget, guard
-    for value, kind in zip(groups, (Loss, Network, Compute, Keep, Budget, Guard), strict=True):
+    areas_of, color = regions or Regions(), color or colors.Transfer()
+    groups = loss, network, compute, keep, budget, guard, areas_of
+    kinds = Loss, Network, Compute, Keep, Budget, Guard, Regions
+    for value, kind in zip(groups, kinds, strict=True):
         if not isinstance(value, kind):
             name = kind.__name__
             raise InputError(f"{name.lower()} must be an nst.{name}, not {value!r}")
@@ -118,13 +138,19 @@ def stylize(
     if size is None:
         size = 256 if where.type == "cpu" else 512
     sizes = [max(1, round(size * scale.factor)) for scale in schedule]
+    styles = [style] if isinstance(style, str | Path | Image.Image | Tensor) else list(style)
     pictures = inputs.load(
-        *(content, style, resize, where),
-        size=sizes[0],
+        content,
+        styles,
+        _style_scales(style_scale, style_size, size, len(styles)),
+        resize,
+        where,
+        sizes=sizes,
         minimum=VGG_19.minimum_side(loss.taps),
         layer=VGG_19.deepest(loss.taps),
         max_megapixels=max_megapixels,
     )
+    areas = load_areas(areas_of, pictures.content, pictures.styles, max_megapixels)
     # Read now: the file may be gone when the run is done.
     transparency = images.transparency(content, max_megapixels) if alpha == "keep" else None
     shape = pictures.shape(size)
@@ -134,23 +160,37 @@ def stylize(
         settings.enter_context(deterministic(compute.deterministic))
         settings.enter_context(tf32(compute.precision == "tf32"))
         settings.enter_context(explained(where, *shape, compute.precision))
+        tile_size = choose(
+            compute.memory,
+            compute.tile_size,
+            where,
+            *shape,
+            compute.precision,
+            joint=loss.joint,
+        )
         plan = _Plan(
-            *(pictures, size, loss, compute, where),
-            tile_size=choose(
-                *(compute.memory, compute.tile_size, where, *shape, compute.precision),
-                joint=loss.joint,
-            ),
+            pictures=pictures,
+            areas=areas,
+            style_weights=_style_weights(style_weights, len(styles), areas),
+            border=areas_of.border,
+            color=color,
+            size=size,
+            loss=loss,
+            compute=compute,
+            where=where,
+            tile_size=tile_size,
         )
         beginning = _beginning(plan, sizes[0], init, seed, max_megapixels)
         weights = resolve(network.weights, network.seed)
         pooling = network.pooling or usual_pooling(weights)
         measure = _Measure(plan, weights, pooling)
+        bounded = color.parametrized(gamut(parametrization), plan.content_of)
         trainer = Trainer(
             [measure.stage(scale, side) for scale, side in zip(schedule, sizes, strict=True)],
             beginning,
             optimizer,
             budget,
-            gamut(parametrization),
+            bounded,
             guard=guard,
             sinks=keep.sinks,
             image_every=keep.image_every,
@@ -161,8 +201,7 @@ def stylize(
         )
         trainer.identity = identity.describe(
             {
-                "content picture": plan.content,
-                "style picture": plan.style,
+                **plan.identity(),
                 "starting image": beginning,
                 "weights": weights.sha256,
                 "pooling": pooling,
@@ -179,10 +218,18 @@ def stylize(
         if keep.resume:
             trainer.restore(Path(keep.resume))
         start = Start(
-            *(plan.content, plan.style, budget, device_name(where)),
-            *(weights.source, weights.sha256, weights.detail, pooling),
-            plan.tile_size if plan.in_tiles(shape) else None,
-            tuple(trainer.state.rows),
+            content=plan.view.content,
+            styles=plan.view.styles,
+            style_weights=plan.style_weights,
+            regions=plan.view.regions,
+            budget=budget,
+            device=device_name(where),
+            weights=weights.source,
+            weights_sha256=weights.sha256,
+            weights_detail=weights.detail,
+            pooling=pooling,
+            tile_size=plan.tile_size if plan.in_tiles(shape) else None,
+            rows=tuple(trainer.state.rows),
         )
         for sink in keep.sinks:
             sink.on_start(start)
@@ -225,32 +272,103 @@ def _check(
         )
 
 
+def _style_weights(
+    given: Sequence[float] | None, count: int, areas: Sequence[Area]
+) -> tuple[float, ...]:
+    """The part of each style in the blend, adding up to 1.
+
+    Raises:
+        InputError: they are not as many as the styles, or not such numbers; or a region has but
+            one style.
+    """
+    if given is None:
+        return (1 / count,) * count
+    weights = _each("style_weights", given, count)
+    if not all(0 <= weight < math.inf for weight in weights) or not sum(weights) > 0:
+        raise InputError(f"style_weights must be at least 0, and not all of them 0: {weights}")
+    if count > 1 and len(areas) > 1 and all(len(area.styles) == 1 for area in areas):
+        raise InputError("style_weights are of a blend, but each region has one style of its own")
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+def _style_scales(
+    scale: float | Sequence[float], side: int | Sequence[int] | None, size: int, count: int
+) -> tuple[float, ...]:
+    """The longest side of each style picture by the content picture's.
+
+    Raises:
+        InputError: they are not as many as the styles, or not above 0.
+    """
+    name, given = ("style_scale", scale) if side is None else ("style_size", side)
+    found = _each(name, given if isinstance(given, Sequence) else [given] * count, count)
+    if not all(0 < one < math.inf for one in found):
+        raise InputError(f"{name} must be greater than 0, not {found}")
+    return tuple(one if side is None else one / size for one in found)
+
+
+def _each(name: str, given: Sequence[float], count: int) -> list[float]:
+    """Numbers, one for each style.
+
+    Raises:
+        InputError: they are others.
+    """
+    numbers = list(given)
+    if len(numbers) != count:
+        raise InputError(f"{name} needs a number for each of {count} styles, not {len(numbers)}")
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
+        raise InputError(f"{name} must be numbers, not {numbers}")
+    return numbers
+
+
+@dataclass(frozen=True)
+class _View:
+    """The pictures of a run in one size.
+
+    Attributes:
+        content: the content picture, 1 x 3 x H x W.
+        seen: it as the network sees it.
+        styles: the style pictures likewise, each 1 x 3 x h x w.
+        regions: of the image, and which of the styles they are to be like.
+    """
+
+    content: Tensor
+    seen: Tensor
+    styles: list[Tensor]
+    regions: list[Region]
+
+
 @dataclass
 class _Plan:
     """The pictures of a run, and what is to be done with them where.
 
     Attributes:
         pictures: in whatever size.
+        areas: the regions.
+        style_weights: the part of each style in the blend.
+        border: see `nst.pictures.regions.Regions`.
+        color: what becomes of the colours.
         size: longest side in px of the result.
         loss: what is minimised.
         compute: how.
         where: the device.
         tile_size: see `nst.objective.Objective`.
-        content: content picture in full size, 1 x 3 x H x W.
-        style: style picture likewise.
     """
 
     pictures: Inputs
+    areas: Sequence[Area]
+    style_weights: tuple[float, ...]
+    border: Border
+    color: Color
     size: int
     loss: Loss
     compute: Compute
     where: torch.device
     tile_size: int | None
-    content: Tensor = field(init=False)
-    style: Tensor = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.content, self.style = self.pictures.tensors(self.size)
+    @cached_property
+    def view(self) -> _View:
+        """The pictures in full size."""
+        return self._view(self.size)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -262,13 +380,58 @@ class _Plan:
         """Bytes of the largest tensor of an evaluation."""
         return largest_piece(*self.shape, self.tile_size)
 
-    def tensors(self, side: int) -> tuple[Tensor, Tensor]:
-        """Both pictures in the size of a stage."""
-        return (self.content, self.style) if side == self.size else self.pictures.tensors(side)
+    def view_at(self, side: int) -> _View:
+        """The pictures in the size of a stage."""
+        return self.view if side == self.size else self._view(side)
+
+    def content_of(self, shape: Sequence[int]) -> Tensor:
+        """The content picture in the height and width of a stage."""
+        if tuple(shape) == self.shape:
+            return self.view.content
+        return images.to_tensor(self.pictures.content, (shape[0], shape[1])).to(self.where)
 
     def in_tiles(self, shape: tuple[int, int]) -> bool:
         """Whether a picture of this height and width is taken in more than one tile."""
         return len(tiles(*shape, self.tile_size, VGG_19.halos(self.loss.taps))) > 1
+
+    def identity(self) -> dict[str, object]:
+        """The pictures by name, as they make a run what it is."""
+        view = self.view
+        found: dict[str, object] = {"content picture": view.content}
+        for number, picture in enumerate(view.styles, start=1):
+            found["style picture" if number == 1 else f"style picture {number}"] = picture
+        if len(view.styles) > 1:
+            found["style_weights"] = self.style_weights
+        for region in view.regions:
+            masks = {"": region.mask}
+            masks |= {f" on {n}": one.mask for n, one in enumerate(region.sources, start=1)}
+            for place, mask in masks.items():
+                if mask is not None:
+                    found[f"region {region.name}{place}"] = mask
+                    found["border"] = self.border
+        return {**found, "color": described(self.color)}
+
+    def _view(self, side: int) -> _View:
+        content, styles = self.pictures.tensors(side)
+        seen, styles = self.color.pictures(content, styles)
+        found = [self._region(area, seen, styles) for area in self.areas]
+        return _View(content, seen, styles, found)
+
+    def _region(self, area: Area, content: Tensor, styles: Sequence[Tensor]) -> Region:
+        mask = to_tensor(area.mask, content.shape[2:])
+        if mask is None and len(self.areas) > 1:
+            mask = torch.ones(1, 1, *content.shape[2:])
+        sources = []
+        for index, part in area.styles:
+            if weight := self.style_weights[index]:
+                of_style = to_tensor(part, styles[index].shape[2:])
+                if of_style is not None:
+                    of_style = of_style.to(self.where)
+                sources.append(Source(styles[index], of_style, weight))
+        if not sources:
+            raise InputError(f"style_weights leave no style for the region {area.name}")
+        mask = None if mask is None else mask.to(self.where)
+        return Region(sources, area.name, mask, self.border)
 
 
 def _beginning(
@@ -284,9 +447,10 @@ def _beginning(
     def load(path: str) -> Tensor:
         return images.to_tensor(images.load(path, max_megapixels), shape).to(plan.where)
 
-    content, style = plan.tensors(side)
+    view = plan.view_at(side)
     # Clones, for an init may work in place.
-    image: object = init(Canvas(content.clone(), style.clone(), seed, load))
+    styles = [style.clone() for style in view.styles]
+    image: object = init(Canvas(view.content.clone(), styles, plan.style_weights, seed, load))
     expected = (1, 3, *shape)
     if not isinstance(image, Tensor) or image.shape != expected or not image.is_floating_point():
         found = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else image
@@ -326,13 +490,14 @@ class _Measure:
 
     def objective(self, network: VGG19, side: int, precision: Precision) -> Objective:
         """The objective in a size."""
-        loss = self.plan.loss
+        loss, view = self.plan.loss, self.plan.view_at(side)
         content_weight, style_weight = loss.factors
         content_layers, style_layers = loss.layers
         make = transfer if loss.strength is None else partial(balanced, strength=loss.strength)
         return make(
             network,
-            *self.plan.tensors(side),
+            view.seen,
+            view.regions,
             content_layers=content_layers,
             style_layers=style_layers,
             content_weight=content_weight,
@@ -340,6 +505,7 @@ class _Measure:
             content_loss=loss.content_loss,
             style_loss=loss.style_loss,
             tv_weight=loss.tv_weight,
+            tv_norm=loss.tv_norm,
             precision=precision,
             joint=loss.joint,
             tile_size=self.plan.tile_size,
@@ -353,13 +519,16 @@ class _Measure:
         def objective() -> Callable[[Tensor], Terms]:
             own = self.objective(self._network, side, self.plan.compute.precision)
             self.scales[side] = own.scales
-            return partial(strategy.evaluate, own)
+            return lambda image: strategy.evaluate(own, self.plan.color.seen(image))
 
         on_cuda = self.plan.where.type == "cuda"
         return Stage(
-            *(objective, shape, scale.factor, scale.evaluations),
-            math.prod(shape) / math.prod(self.plan.shape),
-            content=lambda: self.plan.tensors(side)[0],
+            objective=objective,
+            shape=shape,
+            scale=scale.factor,
+            evaluations=scale.evaluations,
+            cost=math.prod(shape) / math.prod(self.plan.shape),
+            content=lambda: self.plan.content_of(shape),
             recorded=on_cuda and strategy.alone and not self.plan.in_tiles(shape),
         )
 
@@ -374,8 +543,13 @@ def _result(
 ) -> Result:
     """The picture, and its losses as it will be saved."""
     plan = measure.plan
-    picture, clipped = images.to_picture(outcome.image), images.clipped(outcome.image)
+    content = plan.view.content
+    image, last_image = (
+        plan.color.finished(one, content) for one in (outcome.image, outcome.last_image)
+    )
+    picture, clipped = images.to_picture(image), images.clipped(image)
     saved = images.to_tensor(images.as_saved(picture, saved_as), plan.shape).to(plan.where)
+    saved = plan.color.seen(saved)
     with memory_kept(plan.where, plan.largest_piece), tf32(False):
         # A network of its own: that of the run may be in bfloat16, or other runs'.
         objective = measure.objective(measure.network("fp32"), plan.size, "fp32")
@@ -388,13 +562,18 @@ def _result(
                 measure.scales[side] = own.scales
         del objective
         fixed = yardstick(
-            *(measure.weights, measure.pooling, plan.content, plan.style, saved, plan.tile_size)
+            measure.weights,
+            measure.pooling,
+            plan.view.seen,
+            plan.view.regions,
+            saved,
+            plan.tile_size,
         )
     if transparency:
         picture.putalpha(transparency.resize(picture.size, Image.Resampling.BILINEAR))
     return Result(
         picture=picture,
-        last_picture=images.to_picture(outcome.last_image),
+        last_picture=images.to_picture(last_image),
         losses=outcome.rows,
         recoveries=outcome.recoveries,
         best=outcome.best,

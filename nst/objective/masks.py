@@ -6,14 +6,11 @@ sides (Gatys et al., *Controlling Perceptual Factors in Neural Style Transfer*, 
 section 4).
 """
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from nst.network.architecture import Architecture
-
-Border = Literal["simple", "inside", "all"]
+from nst.pictures.regions import Border
 
 
 def at_layer(mask: Tensor, architecture: Architecture, tap: str, border: Border) -> Tensor:

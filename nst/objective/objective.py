@@ -31,6 +31,7 @@ from nst.objective.statistics import Comparison, Distribution, Moments, Position
 from nst.objective.terms import Measure, Region, Source, Term, Terms, weighed
 from nst.objective.tiling import Tile, Window
 from nst.objective.variation import Norm, total_variation, variation_in_bands
+from nst.pictures.regions import Border
 
 Precision = Literal["fp32", "tf32", "bf16"]
 # Rows of a tile's feature map at a time where what is computed of them is as large as they are.
@@ -315,7 +316,7 @@ class Objective:
         whole = sum(mass for _, mass in found)
         return [(mask, mass / whole if whole else 0.0) for mask, mass in found]
 
-    def _at_layer(self, mask: Tensor, border: masks.Border, tap: str) -> tuple[Tensor, float]:
+    def _at_layer(self, mask: Tensor, border: Border, tap: str) -> tuple[Tensor, float]:
         """What a layer's positions count by a mask, adding up to 1, and their sum before that."""
         there = masks.at_layer(mask, self.network.architecture, tap, border)
         mass = there.sum().item()
@@ -338,7 +339,7 @@ class Objective:
             return {tap: statistic.target(blend) for tap, blend in blends.items()}
         return blends
 
-    def _gathered_of(self, term: Term, source: Source, border: masks.Border) -> dict[str, Tensor]:
+    def _gathered_of(self, term: Term, source: Source, border: Border) -> dict[str, Tensor]:
         """What a term's statistic gathers of a picture, by the taps where anything of it counts."""
         measures, weights = [], {}
         for tap in term.layers:

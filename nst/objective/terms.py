@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from nst.objective.masks import Border
 from nst.objective.statistics import Statistic
+from nst.pictures.regions import Border
 
 Value = TypeVar("Value")
 # A number, or one for each image of a batch.

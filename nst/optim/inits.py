@@ -8,7 +8,7 @@ function anywhere on the import path and name it in a YAML of the `init` group:
     strength: 0.5        # its keyword arguments
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,15 +22,22 @@ class Canvas:
 
     Attributes:
         content: the content image, 1 x 3 x H x W, ImageNet-normalised.
-        style: the style image, 1 x 3 x h x w, ImageNet-normalised.
+        styles: the style images, each 1 x 3 x h x w, ImageNet-normalised.
+        weights: their parts of the blend.
         seed: the run's seed.
         load: reads a picture file at the canvas's H x W (stretched), ImageNet-normalised.
     """
 
     content: Tensor
-    style: Tensor
+    styles: Sequence[Tensor]
+    weights: Sequence[float]
     seed: int
     load: Callable[[str], Tensor]
+
+    @property
+    def style(self) -> Tensor:
+        """The first style image."""
+        return self.styles[0]
 
 
 Init = Callable[[Canvas], Tensor]
@@ -52,7 +59,7 @@ def content(canvas: Canvas) -> Tensor:
 
 
 def style(canvas: Canvas) -> Tensor:
-    """The style image, stretched to the content image's size."""
+    """The (first) style image, stretched to the content image's size."""
     height, width = canvas.content.shape[2:]
     return F.interpolate(canvas.style, (height, width), mode="bilinear", antialias=True)
 

@@ -1,5 +1,7 @@
-"""The content and the style picture of a run, in whatever sizes it needs them."""
+"""The content and the style pictures of a run, in whatever sizes it needs them."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,20 +12,24 @@ from torch import Tensor
 from nst.pictures import images
 from nst.pictures.images import ImageError, Picture, Resize
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """Both pictures, loaded.
+    """All pictures, loaded.
 
     Attributes:
         content: the content picture.
-        style: the style picture.
+        styles: the style pictures.
+        style_scales: the longest side of each style picture, by the content picture's.
         resize: see `nst.pictures.images.target_size`.
         device: where their tensors go.
     """
 
     content: Image.Image
-    style: Image.Image
+    styles: Sequence[Image.Image]
+    style_scales: Sequence[float]
     resize: Resize
     device: torch.device
 
@@ -31,49 +37,72 @@ class Inputs:
         """Height and width in px of the content picture with this longest side."""
         return images.target_size(self.content, size, self.resize)
 
-    def tensors(self, size: int) -> tuple[Tensor, Tensor]:
-        """Content and style with this longest side, each 1 x 3 x H x W, ImageNet-normalised."""
-        both = self.content, self.style
-        content, style = (images.to_tensor(one, size, self.resize).to(self.device) for one in both)
-        return content, style
+    def tensors(self, size: int) -> tuple[Tensor, list[Tensor]]:
+        """Content with this longest side, and styles, each 1 x 3 x H x W, ImageNet-normalised."""
+        sides = [style_side(size, scale) for scale in self.style_scales]
+        content, *styles = (
+            images.to_tensor(picture, side, self.resize).to(self.device)
+            for picture, side in zip([self.content, *self.styles], [size, *sides], strict=True)
+        )
+        return content, styles
+
+
+def style_side(size: int, scale: float) -> int:
+    """The longest side of a style picture, px."""
+    return max(1, round(size * scale))
 
 
 def load(
     content: Picture,
-    style: Picture,
+    styles: Sequence[Picture],
+    style_scales: Sequence[float],
     resize: Resize,
     device: torch.device,
     *,
-    size: int,
+    sizes: Sequence[int],
     minimum: int,
     layer: str,
     max_megapixels: float | None,
 ) -> Inputs:
-    """Load both pictures.
+    """Load all pictures.
 
     Args:
         content: a path, a PIL image or a tensor, see `nst.pictures.images.load`.
-        style: likewise.
+        styles: likewise.
+        style_scales: see `Inputs`.
         resize: see `nst.pictures.images.target_size`.
         device: where their tensors are to go.
-        size: the smallest longest side that will be asked for.
+        sizes: the longest sides that will be asked for, from small to large.
         minimum: the shortest side in px that the network can do with.
         layer: the layer that needs it.
         max_megapixels: see `nst.pictures.images.load`.
 
     Raises:
-        ImageError: a picture cannot be read, or is too small for the network at `size`.
+        ImageError: a picture cannot be read, or is too small for the network in the smallest size.
     """
 
-    def checked(picture: Picture, name: str) -> Image.Image:
+    def checked(picture: Picture, scale: float, name: str) -> Image.Image:
         loaded = images.load(picture, max_megapixels)
-        height, width = images.target_size(loaded, size, resize)
+        shown = picture if isinstance(picture, str | Path) else f"the {name} picture"
+        side = style_side(sizes[0], scale)
+        height, width = images.target_size(loaded, side, resize)
         if min(height, width) < minimum:
-            shown = picture if isinstance(picture, str | Path) else f"the {name} picture"
+            at = f"size={sizes[0]}" if scale == 1 else f"size={sizes[0]} and style_scale={scale:g}"
             raise ImageError(
-                f"{shown}: {width} x {height} px at size={size} is too small: the layer {layer} "
+                f"{shown}: {width} x {height} px at {at} is too small: the layer {layer} "
                 f"needs at least {minimum} px on the shorter side"
+            )
+        largest = style_side(sizes[-1], scale)
+        if scale != 1 and largest > max(loaded.size):
+            log.warning(
+                "%s: enlarged from %d to %d px, beyond what it has", shown, max(loaded.size), largest
             )
         return loaded
 
-    return Inputs(checked(content, "content"), checked(style, "style"), resize, device)
+    return Inputs(
+        checked(content, 1.0, "content"),
+        [checked(one, scale, "style") for one, scale in zip(styles, style_scales, strict=True)],
+        style_scales,
+        resize,
+        device,
+    )

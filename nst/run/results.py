@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from nst.network.vgg import Pooling
-from nst.objective import Terms
+from nst.objective import Region, Terms
 from nst.objective.terms import Named
 from nst.run.records import Budget, Recovery, Row, Status
 
@@ -24,8 +24,10 @@ class Start:
     """What is known before the first evaluation.
 
     Attributes:
-        content: the content image as the run sees it, 1 x 3 x H x W, ImageNet-normalised.
-        style: the style image likewise.
+        content: the content image, 1 x 3 x H x W, ImageNet-normalised.
+        styles: the style images likewise, with the colours that the run takes of them.
+        style_weights: their parts of the blend.
+        regions: of the image, each with the style images that it is to be like.
         budget: when the run stops.
         device: name of the device.
         weights: `imagenet`, `embedded`, `random` or `file`.
@@ -37,7 +39,9 @@ class Start:
     """
 
     content: Tensor
-    style: Tensor
+    styles: Sequence[Tensor]
+    style_weights: Sequence[float]
+    regions: Sequence[Region]
     budget: Budget
     device: str
     weights: str

@@ -14,6 +14,7 @@ from nst.network.vgg import Pooling
 from nst.objective.objective import Precision
 from nst.objective.statistics import MSE, Gram, Statistic
 from nst.objective.statistics.base import described
+from nst.objective.variation import Norm
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
 from nst.pictures import images
 from nst.run.memory import Memory
@@ -32,6 +33,7 @@ class Loss:
         content_weight: factor of the content term.
         style_weight: factor of the style term; None is 1, or 1e6 without a strength.
         tv_weight: factor of the total variation.
+        tv_norm: `l1` or `l2`, see `nst.objective.variation`.
         content_layers: tap to weight within the content term; 0 leaves a tap out.
         style_layers: tap to weight within the style term, likewise.
         content_loss: what of the features is content, see `nst.objective.statistics`.
@@ -43,6 +45,7 @@ class Loss:
     content_weight: float = 1.0
     style_weight: float | None = None
     tv_weight: float = 0.0
+    tv_norm: Norm = "l1"
     content_layers: Mapping[str, float] = field(default_factory=lambda: GATYS_CONTENT)
     style_layers: Mapping[str, float] = field(default_factory=lambda: GATYS_STYLE)
     content_loss: Statistic = field(default_factory=MSE)
@@ -57,6 +60,7 @@ class Loss:
             _at_least_0(name, getattr(self, name))
         if self.style_weight is not None:
             _at_least_0("style_weight", self.style_weight)
+        one_of("tv_norm", self.tv_norm, get_args(Norm))
         for name in ("content_layers", "style_layers"):
             layers = getattr(self, name)
             if not isinstance(layers, Mapping):

@@ -95,10 +95,13 @@ class ImageFolder(Tracker):
         self._claim = claim
 
     def on_start(self, start: Start) -> None:
-        """Write both inputs as the run sees them."""
+        """Write the inputs: the styles with the colours that the run takes, and the regions."""
         self._folder.mkdir(exist_ok=True)
         self._save(start.content, "content.png")
-        self._save(start.style, "style.png")
+        for number, style in enumerate(start.styles, start=1):
+            self._save(style, "style.png" if number == 1 else f"style_{number}.png")
+        if len(start.regions) > 1:
+            self._save(tinted(start.content, [one.mask for one in start.regions]), "regions.png")
 
     def on_image(self, evaluation: int, image: Tensor) -> None:
         """Write one image."""
@@ -133,7 +136,7 @@ class TensorBoard(Tracker):
         self._opened: SummaryWriter | None = None
         self._config = config
         self._hparams = hparams
-        self._inputs: tuple[Tensor, Tensor] | None = None
+        self._inputs: Sequence[Tensor] | None = None
         self._previous: Row | None = None
 
     def on_start(self, start: Start) -> None:
@@ -147,7 +150,7 @@ class TensorBoard(Tracker):
         self._previous = start.rows[-1] if start.rows else None
         indented = "\n".join(f"    {line}" for line in self._config.splitlines())
         self._text("config", indented)
-        self._inputs = start.content, start.style
+        self._inputs = start.content, *start.styles
 
     def on_evaluation(self, row: Row) -> None:
         """Plot the terms and the speed."""
