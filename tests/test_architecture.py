@@ -14,7 +14,7 @@ PACKAGE = REPOSITORY / "nst"
 ORDER = "errors files pictures network objective optim run api report cli".split()
 # Within a package, who may import whom.
 INSIDE = {
-    "pictures": {"images": set(), "inputs": {"images"}},
+    "pictures": {"images": set(), "inputs": {"images"}, "color": {"images"}},
     "network": {
         "architecture": set(),
         "weights": {"architecture"},
