@@ -41,6 +41,7 @@ INSIDE = {
         "optimizers": {"lbfgs"},
         "parametrizations": set(),
         "gamuts": {"parametrizations"},
+        "colors": {"parametrizations"},
         "schedules": set(),
     },
     "run": {
