@@ -15,7 +15,7 @@ import sys
 from nst.api import stylize
 from nst.errors import InputError
 from nst.objective import statistics
-from nst.optim import gamuts, inits
+from nst.optim import colors, gamuts, inits
 from nst.optim.optimizers import adam, lbfgs, lbfgs_torch
 from nst.optim.parametrizations import fourier, pixel
 from nst.optim.schedules import Scale
@@ -26,7 +26,7 @@ from nst.run.results import Result
 from nst.run.specs import Compute, Keep, Loss, Network
 
 # So that `from nst.inits import Canvas` works too, wherever the module is.
-for _module in (gamuts, inits, statistics):
+for _module in (colors, gamuts, inits, statistics):
     sys.modules[f"nst.{_module.__name__.rpartition('.')[2]}"] = _module
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Row",
     "Scale",
     "adam",
+    "colors",
     "fourier",
     "gamuts",
     "inits",

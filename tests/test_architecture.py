@@ -14,7 +14,12 @@ PACKAGE = REPOSITORY / "nst"
 ORDER = "errors files pictures network objective optim run api report cli".split()
 # Within a package, who may import whom.
 INSIDE = {
-    "pictures": {"images": set(), "inputs": {"images"}, "regions": {"images"}},
+    "pictures": {
+        "images": set(),
+        "color": {"images"},
+        "inputs": {"images"},
+        "regions": {"color", "images"},
+    },
     "network": {
         "architecture": set(),
         "weights": {"architecture"},
@@ -42,6 +47,7 @@ INSIDE = {
         "optimizers": {"lbfgs"},
         "parametrizations": set(),
         "gamuts": {"parametrizations"},
+        "colors": {"parametrizations"},
         "schedules": set(),
     },
     "run": {

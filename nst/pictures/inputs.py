@@ -95,7 +95,10 @@ def load(
         largest = style_side(sizes[-1], scale)
         if scale != 1 and largest > max(loaded.size):
             log.warning(
-                "%s: enlarged from %d to %d px, beyond what it has", shown, max(loaded.size), largest
+                "%s: enlarged from %d to %d px, beyond what it has",
+                shown,
+                max(loaded.size),
+                largest,
             )
         return loaded
 

@@ -5,6 +5,7 @@ section 4. Maps of colours, where equal colours belong together, are Champandard
 Transfer and Turning Two-Bit Doodles into Fine Artworks*, arXiv 1603.01768).
 """
 
+import colorsys
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from nst.errors import InputError
 from nst.pictures import images
+from nst.pictures.color import grey, normalised, unit
 from nst.pictures.images import Picture
 
 log = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ def load(
         return None if source is None else _mask(source, picture, name, max_megapixels)
 
     whole, parts = regions.content, _listed(regions.style)
-    if whole is not None and not _is_list(whole):
+    if isinstance(whole, str | Path | Image.Image | Tensor):
         return _of_colours(
             _map(whole, content, "regions.content", max_megapixels),
             [
@@ -136,8 +138,20 @@ def to_tensor(mask: Image.Image | None, shape: Sequence[int]) -> Tensor | None:
     return None if values.min() == 255 else torch.from_numpy(values / 255)[None, None]
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+def tinted(content: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
+    """A content picture whose regions are told apart by colours.
+
+    Args:
+        content: 1 x 3 x H x W, ImageNet-normalised.
+        masks: of the regions, 1 x 1 x H x W in [0, 1].
+    """
+    rgb = unit(grey(content))
+    tint = torch.zeros_like(rgb)
+    for number, mask in enumerate(masks):
+        if mask is not None:
+            colour = colorsys.hsv_to_rgb(number / len(masks), 0.8, 1.0)
+            tint = tint + mask * rgb.new_tensor(colour)[:, None, None]
+    return normalised((0.5 * rgb + 0.5 * tint).clamp(0, 1))
 
 
 def _listed(value: Masks) -> list[Picture | None] | None:

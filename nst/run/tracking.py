@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -16,6 +16,7 @@ from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from nst.files import atomic_write
 from nst.pictures import images
+from nst.pictures.regions import tinted
 from nst.run.records import Row
 from nst.run.results import Result, Start
 

@@ -157,13 +157,16 @@ class Distribution(ABC):
 Statistic = Moments | Comparison | Distribution
 
 
-def described(statistic: Statistic) -> str:
-    """A statistic with its attributes, as text that is equal for those that do the same."""
-    kind = type(statistic)
-    if is_dataclass(statistic):
-        own = {item.name: getattr(statistic, item.name) for item in fields(statistic)}
+def described(thing: object) -> str:
+    """A statistic with its attributes, as text that is equal for those that do the same.
+
+    Of anything else whose attributes are plain values or tensors likewise.
+    """
+    kind = type(thing)
+    if is_dataclass(thing):
+        own = {item.name: getattr(thing, item.name) for item in fields(thing)}
     else:
-        own = vars(statistic)
+        own = vars(thing)
     return f"{kind.__module__}.{kind.__qualname__}({_text(own)})"
 
 
