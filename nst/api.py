@@ -20,6 +20,7 @@ from nst.network.weights import Weights, resolve
 from nst.objective import Objective, Precision, Region, Source, Terms, transfer
 from nst.objective.balanced import balanced
 from nst.objective.cost import largest_piece
+from nst.objective.gradients import balanced_by_gradients
 from nst.objective.objective import fitted
 from nst.objective.statistics.base import described
 from nst.objective.tiling import tiles
@@ -170,6 +171,7 @@ def stylize(
         )
         plan = _Plan(
             pictures=pictures,
+            max_megapixels=max_megapixels,
             areas=areas,
             style_weights=_style_weights(style_weights, len(styles), areas),
             border=areas_of.border,
@@ -180,10 +182,10 @@ def stylize(
             where=where,
             tile_size=tile_size,
         )
-        beginning = _beginning(plan, sizes[0], init, seed, max_megapixels)
+        beginning = _beginning(plan, init, seed, sizes[0])
         weights = resolve(network.weights, network.seed)
         pooling = network.pooling or usual_pooling(weights)
-        measure = _Measure(plan, weights, pooling)
+        measure = _Measure(plan, weights, pooling, partial(_beginning, plan, init, seed))
         bounded = color.parametrized(gamut(parametrization), plan.content_of)
         trainer = Trainer(
             [measure.stage(scale, side) for scale, side in zip(schedule, sizes, strict=True)],
@@ -343,6 +345,7 @@ class _Plan:
 
     Attributes:
         pictures: in whatever size.
+        max_megapixels: of other picture files, see `nst.pictures.images.load`.
         areas: the regions.
         style_weights: the part of each style in the blend.
         border: see `nst.pictures.regions.Regions`.
@@ -355,6 +358,7 @@ class _Plan:
     """
 
     pictures: Inputs
+    max_megapixels: float | None
     areas: Sequence[Area]
     style_weights: tuple[float, ...]
     border: Border
@@ -434,10 +438,8 @@ class _Plan:
         return Region(sources, area.name, mask, self.border)
 
 
-def _beginning(
-    plan: _Plan, side: int, init: Init, seed: int, max_megapixels: float | None
-) -> Tensor:
-    """The starting image.
+def _beginning(plan: _Plan, init: Init, seed: int, side: int) -> Tensor:
+    """The starting image in the size of a stage.
 
     Raises:
         InputError: what the init made is none.
@@ -445,7 +447,7 @@ def _beginning(
     shape = plan.pictures.shape(side)
 
     def load(path: str) -> Tensor:
-        return images.to_tensor(images.load(path, max_megapixels), shape).to(plan.where)
+        return images.to_tensor(images.load(path, plan.max_megapixels), shape).to(plan.where)
 
     view = plan.view_at(side)
     # Clones, for an init may work in place.
@@ -469,14 +471,22 @@ class _Measure:
         plan: of the run.
         weights: of the network.
         pooling: of the network.
+        beginning: makes the starting image in the size of a stage.
 
     Attributes:
         scales: those of the objectives that were made, by the longest side, see
             `nst.objective.Objective`.
     """
 
-    def __init__(self, plan: _Plan, weights: Weights, pooling: Pooling) -> None:
+    def __init__(
+        self,
+        plan: _Plan,
+        weights: Weights,
+        pooling: Pooling,
+        beginning: Callable[[int], Tensor],
+    ) -> None:
         self.plan, self.weights, self.pooling = plan, weights, pooling
+        self._beginning = beginning
         self.scales: dict[int, Mapping[str, float]] = {}
         compute, loss = plan.compute, plan.loss
         of_network = weights.sha256, frozenset(loss.taps), pooling, plan.where
@@ -493,7 +503,13 @@ class _Measure:
         loss, view = self.plan.loss, self.plan.view_at(side)
         content_weight, style_weight = loss.factors
         content_layers, style_layers = loss.layers
-        make = transfer if loss.strength is None else partial(balanced, strength=loss.strength)
+        make: Callable[..., Objective] = transfer
+        if loss.strength is not None:
+            make = partial(balanced, strength=loss.strength)
+        elif loss.gradients:
+            known = self.scales.get(side)
+            image = view.seen if known else self.plan.color.seen(self._beginning(side))
+            make = partial(balanced_by_gradients, image=image, weights=known)
         return make(
             network,
             view.seen,
@@ -556,7 +572,7 @@ def _result(
         with torch.no_grad():
             losses = PictureLosses.of(objective(saved), clipped)
         # A resumed run has not been in all sizes, one whose budget was small neither.
-        for side in sizes if plan.loss.strength is not None else ():
+        for side in sizes if plan.loss.strength is not None or plan.loss.gradients else ():
             if side not in measure.scales:
                 own = measure.objective(objective.network, side, "fp32")
                 measure.scales[side] = own.scales

@@ -37,6 +37,7 @@ INSIDE = {
         "transfer": {"objective", "statistics", "terms"},
         "": {"objective", "terms", "transfer"},
         "balanced": {"objective", "terms", "transfer"},
+        "gradients": {"balanced", "objective", "terms", "transfer"},
         "batch": {"objective", "statistics", "terms"},
         "yardstick": {"balanced", "objective", "terms", "transfer"},
     },

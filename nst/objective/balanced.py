@@ -25,6 +25,7 @@ with the goal g of the strength (`goal`), and no style term where S is below it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,13 @@ def balanced(
     with torch.no_grad():
         measured, magnitudes = scales(plain, content, style), plain.magnitudes(content)
     found = {key: max(own, _FLOOR * magnitudes[key].item()) for key, own in measured.items()}
-    return plain.reweighted(_relative_weights(plain, found), {"style": goal(strength)}, found)
+    weights, goals = _relative_weights(plain, found), {"style": goal(strength)}
+    aims = replace(
+        plain.aims,
+        terms=[replace(term, goal=goals.get(term.name)) for term in plain.aims.terms],
+        measures=[replace(one, weight=weights[one.key]) for one in plain.aims.measures],
+    )
+    return plain.aiming(aims, found)
 
 
 def _relative_weights(objective: Objective, scales: Mapping[str, float]) -> dict[str, float]:

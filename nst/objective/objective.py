@@ -153,26 +153,10 @@ class Objective:
                 if term.weight:
                     self._aim(term)
 
-    def reweighted(
-        self,
-        weights: Mapping[str, float],
-        goals: Mapping[str, float],
-        scales: Mapping[str, float],
-    ) -> "Objective":
-        """The same with other weights by the measures' keys, goals by the terms' names, and scales.
-
-        Args:
-            weights: of each measure.
-            goals: of the terms that have one.
-            scales: see the attribute.
-        """
+    def aiming(self, aims: Aims, scales: Mapping[str, float]) -> "Objective":
+        """The same with other weights or goals, and the scales that are in them."""
         other = copy(self)
-        other.scales = scales
-        other.aims = replace(
-            self.aims,
-            terms=[replace(term, goal=goals.get(term.name)) for term in self.aims.terms],
-            measures=[replace(one, weight=weights[one.key]) for one in self.aims.measures],
-        )
+        other.aims, other.scales = aims, scales
         return other
 
     def __call__(self, image: Tensor) -> Terms:

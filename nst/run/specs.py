@@ -30,8 +30,10 @@ class Loss:
         strength: of the style, from 0, the photograph, to 1, all style and no content, whatever the
             network, size and pictures, see `nst.objective.balanced.goal`. None takes the terms as
             they are, see `nst.objective`.
+        gradients: without a strength, the weights are shares of the gradient at the start, see
+            `nst.objective.gradients`.
         content_weight: factor of the content term.
-        style_weight: factor of the style term; None is 1, or 1e6 without a strength.
+        style_weight: factor of the style term; None is 1, or 1e6 where the terms are as they are.
         tv_weight: factor of the total variation.
         tv_norm: `l1` or `l2`, see `nst.objective.variation`.
         content_layers: tap to weight within the content term; 0 leaves a tap out.
@@ -42,6 +44,7 @@ class Loss:
     """
 
     strength: float | None = 0.5
+    gradients: bool = False
     content_weight: float = 1.0
     style_weight: float | None = None
     tv_weight: float = 0.0
@@ -56,6 +59,10 @@ class Loss:
         strength = self.strength
         if strength is not None and not (_is_number(strength) and 0 <= strength <= 1):
             raise InputError(f"strength must be a number between 0 and 1, not {strength!r}")
+        if self.gradients and strength is not None:
+            raise InputError("gradients: weights by gradients go without a strength (None)")
+        if self.gradients and not self.joint:
+            raise InputError("gradients: weights by gradients need joint passes")
         for name in ("content_weight", "tv_weight"):
             _at_least_0(name, getattr(self, name))
         if self.style_weight is not None:
@@ -74,7 +81,7 @@ class Loss:
     @property
     def factors(self) -> tuple[float, float]:
         """The factors of the content and of the style term that count."""
-        usual = 1e6 if self.strength is None else 1.0
+        usual = 1e6 if self.strength is None and not self.gradients else 1.0
         style = usual if self.style_weight is None else self.style_weight
         return 0.0 if self.strength == 1 else self.content_weight, style  # 1 is all style
 
