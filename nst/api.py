@@ -115,7 +115,7 @@ def stylize(
         budget: when to stop; None is 50 evaluations.
         guard: what to do about bad numbers, such as `nst.Guard("recover")`; None stops at a loss
             that is not finite.
-        seed: of the noise of `nst.inits.random` and of other inits that draw.
+        seed: of the noise of `nst.inits.random`, `noisy` and `style_stats`.
         compute: where and how, such as `nst.Compute(device="cpu", precision="bf16")`.
         keep: what is kept on the way, such as `nst.Keep(checkpoint="run.pt")`.
         stop_requested: asked once per evaluation; a reason ends the run as `interrupted`.

@@ -329,6 +329,7 @@ BAD = [
     (["device=tpu"], "must be auto, cpu, cuda, cuda:N or mps"),
     (["init=image"], "init.path must be given"),
     (["init=image", "init.path=none.png"], "none.png: no such file"),
+    (["init=result", "init.folder=none"], "init.folder: none holds no result of a run"),
     (["content=a=b.jpg"], "cannot parse the override content=a=b.jpg"),
     (["loss.content_weight=0", "loss.style_weight=0"], "nothing to optimise"),
     (["guard.policy=hope"], "stop, recover"),

@@ -66,7 +66,7 @@ def test_public_names() -> None:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
-    extra = ["init.path=x.png"] if option == "image" else []
+    extra = {"image": ["init.path=x.png"], "result": ["init.folder=x"]}.get(option, [])
     options = schema.validate(config(f"{group}={option}", *extra))
     assert isinstance(options, schema.RunConf)
 
@@ -136,6 +136,7 @@ def test_reference_budget_is_undefined_for_other_optimizers(tmp_path: Path) -> N
         "optimizer.max_iter=0",
         "loss.style_weight=-1",
         "loss.strength=1.5",
+        "init.share=1.5",
         "layers.style.relu1_1=-2",
         "output.image_every=0",
         "model.seed=-1",
@@ -143,8 +144,9 @@ def test_reference_budget_is_undefined_for_other_optimizers(tmp_path: Path) -> N
 )
 def test_value_out_of_range_names_its_key(override: str) -> None:
     key = override.partition("=")[0]
+    options = ["init=noisy"] if key == "init.share" else []
     with pytest.raises(InputError, match=rf"^{key} must be "):
-        schema.validate(config(override))
+        schema.validate(config(*options, override))
 
 
 def test_missing_value_is_named() -> None:
@@ -163,6 +165,21 @@ def test_sha256_of_the_config_ignores_the_name_and_nothing_else() -> None:
     assert build.config_sha256(config("name=b", "force=true")) == base
     assert build.config_sha256(config("name=a", "seed=1")) != base
     assert build.config_sha256(config("name=a", "optimizer.lr=0.5")) != base
+
+
+def test_sha256_of_the_config_is_of_the_run_that_a_folder_holds(tmp_path: Path) -> None:
+    def found(folder: Path) -> str:
+        return build.config_sha256(config("init=result", f"init.folder={folder}"))
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert found(tmp_path / "a") != found(tmp_path / "b")
+    for name in ("a", "b"):
+        (tmp_path / name / "result.json").write_text('{"seconds": 1}')
+    before = found(tmp_path / "a")
+    assert before == found(tmp_path / "b")
+    (tmp_path / "a" / "result.json").write_text('{"seconds": 12}')
+    assert found(tmp_path / "a") != before
 
 
 def test_optimizer_of_torch_plugs_in(tmp_path: Path) -> None:
@@ -219,6 +236,7 @@ def test_config_knows_all_poolings_and_formats() -> None:
         ("optimizer=adam", nst.adam),
         ("optimizer=lbfgs", nst.lbfgs),
         ("init=random", nst.inits.random),
+        ("init=noisy", nst.inits.noisy),
         ("parametrization=fourier", nst.fourier),
     ],
 )

@@ -420,6 +420,7 @@ def test_strange_names_in_the_folder_of_earlier_runs(own: Folder, tmp_path: Path
     [
         ("content=", "content= must not be empty"),
         ("init.path=' '", "init.path= must not be empty"),
+        ("init.folder=' '", "init.folder= must not be empty"),
         ("model.weights=", "model.weights= must not be empty"),
         ("max_megapixels=nan", "max_megapixels must be greater than 0"),
         ("max_megapixels=0", "max_megapixels must be greater than 0"),
@@ -429,7 +430,8 @@ def test_strange_names_in_the_folder_of_earlier_runs(own: Folder, tmp_path: Path
     ],
 )
 def test_values_that_nothing_can_be_made_of(argument: str, said: str) -> None:
-    options = ["init=image"] if "init" in argument else []
+    init = {"init.path": "image", "init.folder": "result"}.get(argument.partition("=")[0])
+    options = [f"init={init}"] if init else []
     with pytest.raises(InputError, match=said):
         schema.validate(composed(*options, argument))
 

@@ -1,11 +1,19 @@
 """Starting images, and the two optimizers behind one `step(closure)`."""
 
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 
+import nst
 from nst import inits
 from nst.optim import optimizers
-from nst.optim.inits import Canvas
+from nst.optim.inits import Canvas, Init
+from nst.pictures import color, images
+from support import checker_picture, stylize, xor_picture
 
 
 @pytest.fixture
@@ -25,6 +33,67 @@ def test_random_is_the_documented_draw(canvas: Canvas) -> None:
     assert torch.equal(inits.random(canvas, std=0.5), expected / 2)
 
 
+def test_noisy_is_the_content_and_the_documented_draw(canvas: Canvas) -> None:
+    assert torch.equal(inits.noisy(canvas, share=0), canvas.content)
+    assert torch.equal(inits.noisy(canvas, share=1), inits.random(canvas))
+    half = (canvas.content + inits.random(canvas)) / 2
+    torch.testing.assert_close(inits.noisy(canvas), half)
+
+
+def test_gray_is_the_middle(canvas: Canvas) -> None:
+    rgb = color.unit(inits.gray(canvas))
+    assert rgb.shape == canvas.content.shape
+    torch.testing.assert_close(rgb, torch.full_like(rgb, 0.5))
+
+
+def test_noise_has_the_colours_of_the_style(canvas: Canvas) -> None:
+    """Dark enough and narrow enough that next to nothing is clipped."""
+    style = color.normalised(0.5 + 0.15 * (color.unit(images.to_tensor(xor_picture(), 40)) - 0.5))
+    made = inits.style_stats(replace(canvas, content=torch.zeros(1, 3, 200, 150), style=style))
+    assert made.shape == (1, 3, 200, 150)
+    assert made.dtype == torch.float32
+    for found, expected in zip(
+        *(color.moments([one], [1.0]) for one in (made, style)), strict=True
+    ):
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0.03)
+    values = color.unit(made)[0, 0]
+    assert torch.corrcoef(torch.stack([values[:, 1:], values[:, :-1]]).flatten(1))[0, 1] < 0.02
+
+
+@pytest.mark.parametrize("rgb", [(0.0, 1.0, 0.5), (1.0, 1.0, 1.0)])
+def test_noise_in_one_colour_is_that_colour(canvas: Canvas, rgb: tuple[float, ...]) -> None:
+    style = color.normalised(torch.tensor(rgb)[None, :, None, None].expand(1, 3, 4, 5))
+    made = inits.style_stats(replace(canvas, style=style))
+    torch.testing.assert_close(made, style[..., :1, :1].expand(made.shape))
+
+
+def test_noise_in_stark_colours_is_in_range(canvas: Canvas) -> None:
+    stark = color.normalised((canvas.style > 0).float())
+    assert images.clipped(inits.style_stats(replace(canvas, style=stark))) == 0
+
+
+@pytest.mark.parametrize("init", [inits.random, inits.noisy, inits.style_stats])
+def test_another_seed_is_another_start(canvas: Canvas, init: Init) -> None:
+    assert torch.equal(init(canvas), init(canvas))
+    assert not torch.equal(init(canvas), init(replace(canvas, seed=8)))
+
+
+@pytest.mark.parametrize("init", [inits.noisy, inits.style_stats, inits.gray])
+def test_pictures_are_left_as_they_are(canvas: Canvas, init: Init) -> None:
+    content, style = canvas.content.clone(), canvas.style.clone()
+    init(canvas).mul_(2)
+    assert torch.equal(canvas.content, content)
+    assert torch.equal(canvas.style, style)
+
+
+@pytest.mark.parametrize("init", [inits.noisy, inits.style_stats, inits.gray])
+def test_a_run_starts_from_it(init: Init) -> None:
+    given = {"size": 32, "weights": "random", "budget": nst.Budget(evaluations=3)}
+    result = stylize(xor_picture(), checker_picture(), init=init, **given)
+    assert result.status == "ok"
+    assert result.losses[-1].total < result.losses[0].total
+
+
 def test_content_is_a_copy(canvas: Canvas) -> None:
     start = inits.content(canvas)
     assert torch.equal(start, canvas.content)
@@ -39,6 +108,40 @@ def test_style_is_stretched(canvas: Canvas) -> None:
 
 def test_image_is_loaded(canvas: Canvas) -> None:
     assert inits.image(canvas, path="abc").unique().tolist() == [3.0]
+
+
+def test_result_of_another_run_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"picture": {"file": "result.webp"}}))
+    checker_picture().save(tmp_path / "result.webp", lossless=True)
+    given = {"size": 32, "weights": "random", "budget": nst.Budget(evaluations=1)}
+    given |= {"gamut": nst.gamuts.free, "parametrization": nst.pixel}
+    found, expected = (
+        stylize(xor_picture(), xor_picture(), init=init, **given).picture
+        for init in (
+            partial(inits.result, folder=str(tmp_path)),
+            partial(inits.image, path=str(tmp_path / "result.webp")),
+        )
+    )
+    assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (None, "holds no result of a run"),
+        ("{", r"result\.json names no picture \(JSONDecodeError\)"),
+        ("[]", "names no picture"),
+        ('{"status": "failed"}', "names no picture"),
+        ('{"picture": {"file": null}}', "names no picture"),
+    ],
+)
+def test_folder_without_a_result_is_named(
+    canvas: Canvas, tmp_path: Path, record: str | None, said: str
+) -> None:
+    if record is not None:
+        (tmp_path / "result.json").write_text(record)
+    with pytest.raises(nst.InputError, match=rf"^init\.folder: .*{tmp_path.name}.*{said}"):
+        inits.result(canvas, folder=str(tmp_path))
 
 
 @pytest.mark.parametrize("make", [optimizers.adam, optimizers.lbfgs])

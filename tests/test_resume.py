@@ -208,6 +208,23 @@ def test_end_of_a_jobs_time_asks_slurm_to_run_it_again(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "checkpoint.pt").exists()
 
 
+def test_files_and_folders_are_found_from_elsewhere(tmp_path: Path) -> None:
+    run = tmp_path / "project" / "out" / "x"
+    (run / ".hydra").mkdir(parents=True)
+    (tmp_path / "project" / "earlier").mkdir()
+    (tmp_path / "project" / "a.png").touch()
+    (run / "checkpoint.pt").touch()
+    (run / ".hydra" / "overrides.yaml").write_text("- init=result\n- init.folder=earlier\n")
+    settings = {"init": {"folder": "earlier"}, "content": "a.png", "style": "lost.png"}
+    (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
+    runtime = {"cwd": str(tmp_path / "project"), "output_dir": str(run)}
+    (run / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": runtime}}))
+    found = resume.expand([f"resume={run}"])
+    assert f"init.folder='{tmp_path}/project/earlier'" in found
+    assert f"content='{tmp_path}/project/a.png'" in found
+    assert not any(argument.startswith("style=") for argument in found)
+
+
 def test_expansion_of_a_command_line(tmp_path: Path) -> None:
     folder = tmp_path / "it's"
     (folder / ".hydra").mkdir(parents=True)

@@ -94,8 +94,8 @@ def _moved(name: str, places: Sequence[tuple[Path, Path]]) -> Path | None:
 def _paths(
     config: Mapping[str, Any], places: Sequence[tuple[Path, Path]]
 ) -> Iterator[tuple[str, Path]]:
-    """The config's keys that name files, and where these are."""
-    for key in ("content", "style", "model.weights", "init.path"):
+    """The config's keys that name files or folders, and where these are."""
+    for key in ("content", "style", "model.weights", "init.path", "init.folder"):
         value: Any = config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None

@@ -8,12 +8,17 @@ function anywhere on the import path and name it in a YAML of the `init` group:
     strength: 0.5        # its keyword arguments
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nst.errors import InputError
+from nst.pictures import color
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,29 @@ Init = Callable[[Canvas], Tensor]
 
 
 def random(canvas: Canvas, *, std: float = 1.0) -> Tensor:
-    """White noise: `std` times standard normal values in ImageNet-normalised space.
+    """White noise: `std` times standard normal values in ImageNet-normalised space."""
+    return std * _noise(canvas).to(canvas.content)
 
-    Drawn on the CPU whatever the device, so that one seed is one image everywhere.
+
+def noisy(canvas: Canvas, *, share: float = 0.5) -> Tensor:
+    """The content image mixed with white noise, of which `share` is the part, from 0 to 1."""
+    return (1 - share) * canvas.content + share * random(canvas)
+
+
+def style_stats(canvas: Canvas) -> Tensor:
+    """White noise in the style's colours: with the mean and the covariance of its pixels.
+
+    What would not be in [0, 1] is clipped.
     """
-    generator = torch.Generator("cpu").manual_seed(canvas.seed)
-    noise = torch.randn(canvas.content.shape, generator=generator)
-    return std * noise.to(canvas.content)
+    mean, covariance = color.moments([canvas.style], [1.0])
+    shape = canvas.content.shape
+    colours = color.square_root(covariance) @ _noise(canvas).double().flatten(2)[0] + mean
+    return color.normalised(colours.clamp(0, 1).reshape(shape)).float().to(canvas.content)
+
+
+def gray(canvas: Canvas) -> Tensor:
+    """The grey in the middle between black and white, everywhere."""
+    return color.normalised(torch.full_like(canvas.content, 0.5))
 
 
 def content(canvas: Canvas) -> Tensor:
@@ -71,3 +92,31 @@ def image(canvas: Canvas, *, path: str) -> Tensor:
         nst.pictures.images.ImageError: the file is missing or is not a usable picture.
     """
     return canvas.load(path)
+
+
+def result(canvas: Canvas, *, folder: str) -> Tensor:
+    """The picture that another run left in its folder, stretched to the content image's size.
+
+    Raises:
+        InputError: there is none in the folder.
+        nst.pictures.images.ImageError: its file is missing or is not a usable picture.
+    """
+    try:
+        found = json.loads((Path(folder) / "result.json").read_bytes())
+        picture = Path(folder) / found["picture"]["file"]
+    except FileNotFoundError:
+        raise InputError(f"init.folder: {folder} holds no result of a run") from None
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise InputError(
+            f"init.folder: {folder}/result.json names no picture ({type(error).__name__})"
+        ) from error
+    return canvas.load(str(picture))
+
+
+def _noise(canvas: Canvas) -> Tensor:
+    """Standard normal values in the content image's shape.
+
+    Drawn on the CPU whatever the device, so that one seed is one image everywhere.
+    """
+    generator = torch.Generator("cpu").manual_seed(canvas.seed)
+    return torch.randn(canvas.content.shape, generator=generator)

@@ -21,6 +21,7 @@ from nst.cli.schema.groups import (
     FourierConf,
     FreeGamutConf,
     GramConf,
+    GrayInitConf,
     GuardConf,
     ImageInitConf,
     LayersConf,
@@ -30,14 +31,17 @@ from nst.cli.schema.groups import (
     Metric,
     ModelConf,
     MseConf,
+    NoisyInitConf,
     OutputConf,
     PixelConf,
     PrecisionConf,
     RandomInitConf,
     Resize,
+    ResultInitConf,
     ScheduleConf,
     SrgbGamutConf,
     StyleInitConf,
+    StyleStatsInitConf,
 )
 from nst.cli.schema.ranges import above, at_least, not_blank
 from nst.errors import InputError
@@ -99,9 +103,13 @@ def register() -> None:
     store.store(group="schema/optimizer", name="adam", node=AdamConf)
     store.store(group="schema/optimizer", name="lbfgs", node=LbfgsConf)
     store.store(group="schema/init", name="random", node=RandomInitConf)
+    store.store(group="schema/init", name="noisy", node=NoisyInitConf)
+    store.store(group="schema/init", name="style_stats", node=StyleStatsInitConf)
+    store.store(group="schema/init", name="gray", node=GrayInitConf)
     store.store(group="schema/init", name="content", node=ContentInitConf)
     store.store(group="schema/init", name="style", node=StyleInitConf)
     store.store(group="schema/init", name="image", node=ImageInitConf)
+    store.store(group="schema/init", name="result", node=ResultInitConf)
     store.store(group="schema/parametrization", name="pixel", node=PixelConf)
     store.store(group="schema/parametrization", name="fourier", node=FourierConf)
     store.store(group="schema/loss", name="balanced", node=BalancedLossConf)

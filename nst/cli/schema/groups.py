@@ -144,6 +144,35 @@ class RandomInitConf:
 
 
 @dataclass
+class NoisyInitConf:
+    """`init=noisy`."""
+
+    share: float = MISSING
+    _target_: str = "nst.inits.noisy"
+    _partial_: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise InputError(f"init.share must be between 0 and 1, not {self.share}")
+
+
+@dataclass
+class StyleStatsInitConf:
+    """`init=style_stats`."""
+
+    _target_: str = "nst.inits.style_stats"
+    _partial_: bool = True
+
+
+@dataclass
+class GrayInitConf:
+    """`init=gray`."""
+
+    _target_: str = "nst.inits.gray"
+    _partial_: bool = True
+
+
+@dataclass
 class ContentInitConf:
     """`init=content`."""
 
@@ -169,6 +198,18 @@ class ImageInitConf:
 
     def __post_init__(self) -> None:
         not_blank("init.path", self.path)
+
+
+@dataclass
+class ResultInitConf:
+    """`init=result`."""
+
+    folder: str = MISSING
+    _target_: str = "nst.inits.result"
+    _partial_: bool = True
+
+    def __post_init__(self) -> None:
+        not_blank("init.folder", self.folder)
 
 
 @dataclass
