@@ -16,11 +16,18 @@ from hydra.errors import HydraException
 from nst.cli.schema import RunConf
 from nst.errors import InputError
 
-# Texts that `RunConf` does not know: those of an open group, and of Hydra's own node.
-_TEXTS = (
-    *("init.path", "init.folder", "hydra.run.dir"),
-    *("hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name"),
-)
+# Texts that `RunConf` does not know: those that may be lists too, of open groups, and Hydra's own.
+_TEXTS = [
+    "style",
+    "regions.content",
+    "regions.style",
+    "init.path",
+    "init.folder",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "hydra.sweep.subdir",
+    "hydra.job.name",
+]
 # Hydra's flags that are followed by a value, and those that may be, with the values.
 _WITH_VALUE = (
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c"),

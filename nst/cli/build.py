@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, is_dataclass, replace
-from enum import Enum
 from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
@@ -26,14 +25,15 @@ from omegaconf.errors import OmegaConfBaseException
 import nst
 from nst import api
 from nst.cli import schema
-from nst.cli.schema import groups
+from nst.cli.schema.choices import names
 from nst.errors import InputError
 from nst.files import atomic_write, hold, sha256
 from nst.network import weights
-from nst.network.vgg import Pooling
 from nst.objective.statistics import Statistic
+from nst.optim.colors import Color
 from nst.optim.schedules import Scale
 from nst.pictures import images
+from nst.pictures.regions import Regions
 from nst.run import checkpoint, tracking
 from nst.run.checkpoint import CheckpointError
 from nst.run.folder import Folder
@@ -45,23 +45,26 @@ from nst.run.strategy import Alone, Strategy
 
 log = logging.getLogger(__name__)
 
-_POOLINGS: dict[groups.Pooling, Pooling | None] = {
-    groups.Pooling.auto: None,
-    groups.Pooling.max: "max",
-    groups.Pooling.avg: "avg",
-}
 # Groups whose options are columns of TensorBoard's table.
-_HPARAM_GROUPS = "optimizer init parametrization gamut loss model schedule budget guard".split()
+_HPARAM_GROUPS = (
+    "optimizer init parametrization gamut color regions loss style_loss content_loss model "
+    "schedule budget guard"
+).split()
 # A run's files besides its picture and TensorBoard's, and its images' names.
 _FILES = (
     *("result.json", "losses.jsonl"),
     *(checkpoint.NAME, checkpoint.previous(Path(checkpoint.NAME)).name),
 )
-_IMAGE = re.compile(r"content|style|\d{6,}")
-# Groups that are open to classes of the user's, and keys whose values may be names of files.
-_STATISTICS = "content_loss", "style_loss"
-_PLUGGABLE = (*"optimizer init parametrization gamut".split(), *_STATISTICS)
-_NAME_FILES = ["content", "style", "model", *_PLUGGABLE]
+_IMAGE = re.compile(r"content|style(_\d+)?|regions|\d{6,}")
+# Groups that are open to classes of the user's: those that make an object, of a kind, and all.
+_OBJECTS: dict[str, tuple[Any, str]] = {
+    "content_loss": (Statistic, "statistic, see nst.statistics"),
+    "style_loss": (Statistic, "statistic, see nst.statistics"),
+    "color": (Color, "nst.colors.Color"),
+}
+_PLUGGABLE = ["optimizer", "init", "parametrization", "gamut", *_OBJECTS]
+# Keys whose values may be names of files.
+_NAME_FILES = ["content", "style", "regions", "model", *_PLUGGABLE]
 # Keys that name or repeat a run but change nothing in it.
 _OUTSIDE = ("name", "force", "metric", "resume", "checkpoint")
 
@@ -128,8 +131,8 @@ def run(
             else:
                 result = _go_on_or_begin(folder, goes_on, begins, again=options.force)
         about = {"Software": f"nst {nst.__version__}", "nst settings": settings_json(config)}
-        for kind in groups.Format:  # of before a resumption, perhaps in another format
-            other = folder / f"result.{kind.value}"
+        for suffix in images.WRITTEN:  # of before a resumption, perhaps in another format
+            other = folder / f"result{suffix}"
             own.give_way(other)
             if other != target and own.owns(other):
                 other.unlink(missing_ok=True)
@@ -201,22 +204,33 @@ def _prepared(
         api.stylize,
         options.content,
         options.style,
+        style_weights=options.style_weights,
+        style_scale=options.style_scale,
+        style_size=options.style_size,
+        regions=Regions(**vars(options.regions)),
+        color=_instantiate("color", options.color),
         size=options.size,
-        resize=options.resize.value,
-        alpha=options.alpha.value,
+        resize=options.resize,
+        alpha=options.alpha,
         max_megapixels=options.max_megapixels,
         loss=Loss(
             strength=getattr(loss, "strength", None),  # of loss=balanced alone
+            gradients=getattr(loss, "gradients", False),  # of loss=gradients alone
             content_weight=loss.content_weight,
             style_weight=loss.style_weight,
             tv_weight=loss.tv_weight,
+            tv_norm=loss.tv_norm,
             content_layers=options.layers.content,
             style_layers=options.layers.style,
             content_loss=_instantiate("content_loss", options.content_loss),
             style_loss=_instantiate("style_loss", options.style_loss),
             joint=loss.joint,
         ),
-        network=Network(model.weights, model.seed, _POOLINGS[model.pooling]),
+        network=Network(
+            weights=model.weights,
+            seed=model.seed,
+            pooling=None if model.pooling == "auto" else model.pooling,
+        ),
         init=_instantiate("init", options.init),
         parametrization=_instantiate("parametrization", options.parametrization),
         gamut=_instantiate("gamut", options.gamut),
@@ -227,16 +241,16 @@ def _prepared(
         seed=options.seed,
         compute=Compute(
             device=options.device,
-            precision=options.precision.network.value,
+            precision=options.precision.network,
             deterministic=options.deterministic,
-            memory=options.memory.value,
+            memory=options.memory,
             tile_size=options.tile_size,
             strategy=strategy,
         ),
         stop_requested=stop_requested,
     ), Keep(
         image_every=options.output.image_every,
-        saved_as=f".{options.output.format.value}",
+        saved_as=f".{options.output.format}",
         checkpoint=folder / checkpoint.NAME,
         checkpoint_every=evaluations,
         checkpoint_seconds=seconds,
@@ -310,7 +324,7 @@ def settings_json(config: DictConfig) -> str:
 def config_sha256(config: DictConfig) -> str:
     """SHA-256 of `settings_json`, with the contents of files in place of their names.
 
-    Files are the two pictures, weights of the user's own, and whatever file an option of the
+    Files are all pictures, weights of the user's own, and whatever file an option of the
     optimizer, the init, the parametrization, the gamut or the statistics names; of a run's folder
     that one names, its `result.json`.
     """
@@ -323,6 +337,8 @@ def _contents(value: Any) -> Any:
     """A value with the SHA-256 of files in place of their names."""
     if isinstance(value, dict):
         return {k: v if str(k).startswith("_") else _contents(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_contents(one) for one in value]
     if not isinstance(value, str):
         return value
     path = Path(value)
@@ -370,9 +386,10 @@ def _instantiate(group: str, options: Any) -> Any:
     except (InstantiationException, TypeError, ValueError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"{group}: cannot be made from its config ({reason})") from error
-    if group in _STATISTICS:
-        if not isinstance(made, Statistic):
-            raise InputError(f"{group}: {target} is no statistic, see nst.statistics")
+    if group in _OBJECTS:
+        kind, name = _OBJECTS[group]
+        if not isinstance(made, kind):
+            raise InputError(f"{group}: {target} is no {name}")
         return made
     if not callable(made):
         raise InputError(f"{group}: its config needs _target_ and _partial_: true")
@@ -408,7 +425,7 @@ def _plain(options: Any) -> dict[str, Any]:
     """A group's options, typed or not, as a plain dictionary with enums by value."""
     typed = is_dataclass(options) and not isinstance(options, type)
     values = asdict(options) if typed else dict(options)
-    return {k: v.value if isinstance(v, Enum) else v for k, v in values.items()}
+    return {key: names(value) for key, value in values.items()}
 
 
 def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
@@ -436,6 +453,15 @@ def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
         "size": list(result.start.size),
         "device": result.start.device,
         "threads": torch.get_num_threads(),
+        "styles": [
+            {"weight": weight, "size": [style.shape[3], style.shape[2]]}
+            for weight, style in zip(result.start.style_weights, result.start.styles, strict=True)
+        ],
+        "regions": [
+            {"name": region.name, "area": region.mask.mean().item()}
+            for region in result.start.regions
+            if region.mask is not None
+        ],
         "memory": {
             "mode": "full" if result.start.tile_size is None else "tiled",
             "tile_size": result.start.tile_size,
@@ -468,7 +494,8 @@ def _hparams(
             given = {n: v for n, v in value.items() if n[0] != "_" and v is not None}
             table |= {f"{key}.{name}": _scalar(item) for name, item in given.items()}
         elif key in ("content", "style"):
-            table[key] = Path(value).stem
+            pictures = [value] if isinstance(value, str) else value
+            table[key] = ", ".join(Path(one).stem for one in pictures)
         elif key in ("resize", "seed"):
             table[key] = _scalar(value)
     for override in overrides:

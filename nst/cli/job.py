@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nst.cli import build
-from nst.cli.schema import groups
 from nst.cli.wording import one_line, where_to_look
 from nst.errors import InputError
 from nst.files import FolderHeld
@@ -181,7 +180,7 @@ class Job:
     def _metric(self) -> float:
         self._note(0)
         record = build.record(self.folder)
-        if self.config.metric == groups.Metric.total:
+        if self.config.metric.value == "total":
             found = record["picture"]["total"]
         else:  # of which too small a picture has none
             found = (record["yardstick"] or {}).get("balance")

@@ -20,7 +20,6 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nst.cli.job import Job, signals
-from nst.cli.schema import groups
 from nst.errors import InputError
 from nst.run.devices import deterministic, tf32
 from nst.run.rendezvous import Member, Rendezvous
@@ -150,7 +149,7 @@ class SideBySide:
 def _settings(config: DictConfig) -> tuple[bool, bool]:
     """Whether a job sets torch, for the whole process, to `deterministic` and to `tf32`."""
     try:
-        return bool(config.deterministic), config.precision.network == groups.Precision.tf32
+        return bool(config.deterministic), config.precision.network.value == "tf32"
     except OmegaConfBaseException:
         return False, False  # its own run says what is wrong
 

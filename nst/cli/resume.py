@@ -51,8 +51,8 @@ def expand(arguments: Sequence[str]) -> list[str]:
     settings = _mapping(asked / "hydra.yaml").get("hydra", {}).get("runtime", {})
     places = _places(folder, settings)
     earlier += [
-        f"{key}={_quoted(path)}"
-        for key, path in _paths(_mapping(asked / "config.yaml"), places)
+        f"{key}={written}"
+        for key, written in _paths(_mapping(asked / "config.yaml"), places)
         if key not in again
     ]
     # Hydra's own record of the run stays as it is.
@@ -93,14 +93,27 @@ def _moved(name: str, places: Sequence[tuple[Path, Path]]) -> Path | None:
 
 def _paths(
     config: Mapping[str, Any], places: Sequence[tuple[Path, Path]]
-) -> Iterator[tuple[str, Path]]:
-    """The config's keys that name files or folders, and where these are."""
-    for key in ("content", "style", "model.weights", "init.path", "init.folder"):
+) -> Iterator[tuple[str, str]]:
+    """The config's keys that name files or folders, and where these are, as an override says it."""
+    for key in (
+        "content",
+        "style",
+        "regions.content",
+        "regions.style",
+        "model.weights",
+        "init.path",
+        "init.folder",
+    ):
         value: Any = config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, str) and (found := _moved(value, places)):
-            yield key, found
+        listed = isinstance(value, list)
+        names = value if listed else [value]
+        found = [_moved(name, places) if isinstance(name, str) else None for name in names]
+        if any(found):
+            pairs = zip(names, found, strict=True)
+            written = [_quoted(new or old) if old else "null" for old, new in pairs]
+            yield key, f"[{','.join(written)}]" if listed else written[0]
 
 
 def _config_dir(
@@ -127,7 +140,7 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _quoted(path: Path) -> str:
+def _quoted(path: Path | str) -> str:
     text = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"
 

@@ -11,15 +11,17 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from nst.cli.schema.choices import Alpha, Memory, Metric, Resize, names
 from nst.cli.schema.groups import (
     AdamConf,
-    Alpha,
     BalancedLossConf,
     BudgetConf,
     CheckpointConf,
+    ColorConf,
     ContentInitConf,
     FourierConf,
     FreeGamutConf,
+    GradientsLossConf,
     GramConf,
     GrayInitConf,
     GuardConf,
@@ -27,8 +29,7 @@ from nst.cli.schema.groups import (
     LayersConf,
     LbfgsConf,
     LossConf,
-    Memory,
-    Metric,
+    MatchColorConf,
     ModelConf,
     MseConf,
     NoisyInitConf,
@@ -36,14 +37,14 @@ from nst.cli.schema.groups import (
     PixelConf,
     PrecisionConf,
     RandomInitConf,
-    Resize,
+    RegionsConf,
     ResultInitConf,
     ScheduleConf,
     SrgbGamutConf,
     StyleInitConf,
     StyleStatsInitConf,
 )
-from nst.cli.schema.ranges import above, at_least, not_blank
+from nst.cli.schema.ranges import above, at_least, not_blank, numbers, pictures
 from nst.errors import InputError
 
 # px on the longest side, which is what the picture formats hold
@@ -52,10 +53,14 @@ _LARGEST = 65535
 
 @dataclass
 class RunConf:
-    """The whole config of one run; optimizer and init are open to classes of the user's."""
+    """The whole config of one run; groups of type Any are open to classes of the user's."""
 
     content: str = MISSING
-    style: str = MISSING
+    style: Any = MISSING
+    style_weights: Any = MISSING
+    style_scale: Any = MISSING
+    style_size: Any = MISSING
+    regions: RegionsConf = MISSING
     size: int | None = MISSING
     resize: Resize = MISSING
     alpha: Alpha = MISSING
@@ -73,6 +78,7 @@ class RunConf:
     init: Any = MISSING
     parametrization: Any = MISSING
     gamut: Any = MISSING
+    color: Any = MISSING
     precision: PrecisionConf = MISSING
     layers: LayersConf = MISSING
     loss: LossConf = MISSING
@@ -90,7 +96,10 @@ class RunConf:
         if self.size is not None and self.size > _LARGEST:
             raise InputError(f"size must be at most {_LARGEST}, not {self.size}")
         above("max_megapixels", self.max_megapixels, 0)
-        for key in ("content", "style", "name", "resume", "device"):
+        pictures("style", self.style)
+        for key in ("style_weights", "style_scale", "style_size"):
+            numbers(key, getattr(self, key))
+        for key in ("content", "name", "resume", "device"):
             not_blank(key, getattr(self, key))
         at_least("tile_size", self.tile_size, 64)
         at_least("seed", self.seed, 0)
@@ -113,6 +122,9 @@ def register() -> None:
     store.store(group="schema/parametrization", name="pixel", node=PixelConf)
     store.store(group="schema/parametrization", name="fourier", node=FourierConf)
     store.store(group="schema/loss", name="balanced", node=BalancedLossConf)
+    store.store(group="schema/loss", name="gradients", node=GradientsLossConf)
+    store.store(group="schema/color", name="plain", node=ColorConf)
+    store.store(group="schema/color", name="match", node=MatchColorConf)
     store.store(group="schema/content_loss", name="mse", node=MseConf)
     store.store(group="schema/style_loss", name="gram", node=GramConf)
     store.store(group="schema/gamut", name="srgb", node=SrgbGamutConf)
@@ -159,4 +171,15 @@ def validate(config: DictConfig) -> RunConf:
         raise InputError(f"{', '.join(missing)} must be given")
     run = OmegaConf.to_object(config)
     assert isinstance(run, RunConf)  # noqa: S101 - the primary config begins with run_schema
+    _use_names(run)
     return run
+
+
+def _use_names(node: Any) -> None:
+    """Put names in place of the enum members of a typed node and of those below it."""
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if is_dataclass(value):
+            _use_names(value)
+        else:
+            setattr(node, field.name, names(value))

@@ -1,93 +1,24 @@
 """The options of each config group, with their types and ranges."""
 
 from dataclasses import dataclass
-from enum import Enum
+from typing import Any
 
 from omegaconf import MISSING
 
-from nst.cli.schema.ranges import above, at_least, not_blank
+from nst.cli.schema.choices import (
+    Border,
+    Format,
+    HistoryPrecision,
+    LineSearch,
+    Method,
+    Norm,
+    Normalization,
+    Policy,
+    PoolingOrAuto,
+    Precision,
+)
+from nst.cli.schema.ranges import above, at_least, not_blank, pictures
 from nst.errors import InputError
-
-
-class Resize(Enum):
-    """How `size` is applied; the members' names are what a config says."""
-
-    fit = "fit"
-    stretch = "stretch"
-
-
-class Alpha(Enum):
-    """What becomes of the content picture's transparency."""
-
-    keep = "keep"
-    drop = "drop"
-
-
-class Format(Enum):
-    """File format of the result, by suffix."""
-
-    png = "png"
-    jpg = "jpg"
-    webp = "webp"
-    tiff = "tiff"
-
-
-class Policy(Enum):
-    """What is done about bad numbers, see `nst.run.guard`."""
-
-    stop = "stop"
-    recover = "recover"
-
-
-class Gram(Enum):
-    """Normalisation of the Gram matrices."""
-
-    chw = "chw"
-    hw = "hw"
-
-
-class Pooling(Enum):
-    """Pooling of the network; auto is avg with random weights and max with trained ones."""
-
-    auto = "auto"
-    max = "max"
-    avg = "avg"
-
-
-class Memory(Enum):
-    """Whether pictures are tiled, see `nst.run.memory.choose`."""
-
-    auto = "auto"
-    full = "full"
-    tiled = "tiled"
-
-
-class Metric(Enum):
-    """What a run returns for a search to minimise, see `nst.objective.yardstick.balance`."""
-
-    balance = "balance"
-    total = "total"
-
-
-class Precision(Enum):
-    """Of the network, see `nst.objective.Objective`."""
-
-    fp32 = "fp32"
-    tf32 = "tf32"
-    bf16 = "bf16"
-
-
-class HistoryPrecision(Enum):
-    """Of the past steps that L-BFGS keeps."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class LineSearch(Enum):
-    """Line search of L-BFGS."""
-
-    strong_wolfe = "strong_wolfe"
 
 
 @dataclass
@@ -254,7 +185,7 @@ class FreeGamutConf:
 class GramConf:
     """`style_loss=gram`."""
 
-    normalization: Gram = MISSING
+    normalization: Normalization = MISSING
     _target_: str = "nst.statistics.Gram"
 
 
@@ -263,6 +194,34 @@ class MseConf:
     """`content_loss=mse`."""
 
     _target_: str = "nst.statistics.MSE"
+
+
+@dataclass
+class ColorConf:
+    """`color=transfer`, `content`, `original_colors` and `histogram`, which have no keys."""
+
+    _target_: str = MISSING
+
+
+@dataclass
+class MatchColorConf:
+    """`color=match`."""
+
+    method: Method = MISSING
+    _target_: str = "nst.colors.Match"
+
+
+@dataclass
+class RegionsConf:
+    """`regions`: pictures, or lists of pictures and nulls, see `nst.pictures.regions.Regions`."""
+
+    content: Any = MISSING
+    style: Any = MISSING
+    border: Border = MISSING
+
+    def __post_init__(self) -> None:
+        for key in ("content", "style"):
+            pictures(f"regions.{key}", getattr(self, key), optional=True)
 
 
 @dataclass
@@ -292,7 +251,8 @@ class LossConf:
     content_weight: float = MISSING
     style_weight: float = MISSING
     tv_weight: float = MISSING
-    gram: Gram = MISSING
+    gram: Normalization = MISSING
+    tv_norm: Norm = MISSING
     joint: bool = MISSING
 
     def __post_init__(self) -> None:
@@ -314,11 +274,18 @@ class BalancedLossConf(LossConf):
 
 
 @dataclass
+class GradientsLossConf(LossConf):
+    """`loss=gradients`."""
+
+    gradients: bool = MISSING
+
+
+@dataclass
 class ModelConf:
     """`model=...`."""
 
     weights: str = MISSING
-    pooling: Pooling = MISSING
+    pooling: PoolingOrAuto = MISSING
     seed: int = MISSING
 
     def __post_init__(self) -> None:
@@ -343,7 +310,7 @@ class ScheduleConf:
 
 @dataclass
 class BudgetConf:
-    """`budget=...`; the ranges are checked by `nst.run.trainer.Budget`."""
+    """`budget=...`; the ranges are checked by `nst.run.records.Budget`."""
 
     steps: int | None = MISSING
     evaluations: int | None = MISSING

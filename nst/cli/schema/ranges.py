@@ -1,6 +1,8 @@
-"""Checks of single numbers, whose messages name the key."""
+"""Checks of single values, whose messages name the key."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from nst.errors import InputError
 
@@ -37,3 +39,35 @@ def not_blank(key: str, value: str | None) -> None:
     """
     if value is not None and not value.strip():
         raise InputError(f"{key}= must not be empty")
+
+
+def pictures(key: str, value: Any, *, optional: bool = False) -> None:
+    """Check that an option is a path, or a list of them.
+
+    Args:
+        key: the option.
+        value: of it.
+        optional: whether null may stand in place of each of them.
+
+    Raises:
+        InputError: it is not.
+    """
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    if listed and not value:
+        raise InputError(f"{key} must name a picture: the list is empty")
+    for one in value if listed else [value]:
+        if not (isinstance(one, str) or (optional and one is None)):
+            raise InputError(f"{key} must be a path or a list of paths, not {one}")
+        not_blank(key, one)
+
+
+def numbers(key: str, value: Any) -> None:
+    """Check that an option, where it is set, is a number or a list of them.
+
+    Raises:
+        InputError: it is not.
+    """
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    for one in value if listed else [value]:
+        if isinstance(one, bool) or not (one is None or isinstance(one, int | float)):
+            raise InputError(f"{key} must be a number or a list of numbers, not {one}")
