@@ -127,13 +127,14 @@ def stylize(
     loss, network, compute = loss or Loss(), network or Network(), compute or Compute()
     keep, budget, guard = keep or Keep(), budget or Budget(evaluations=50), guard or Guard()
     areas_of, color = regions or Regions(), color or colors.Transfer()
-    groups = loss, network, compute, keep, budget, guard, areas_of
-    kinds = Loss, Network, Compute, Keep, Budget, Guard, Regions
+    groups = loss, network, compute, keep, budget, guard, areas_of, color
+    kinds = Loss, Network, Compute, Keep, Budget, Guard, Regions, Color
     for value, kind in zip(groups, kinds, strict=True):
         if not isinstance(value, kind):
-            name = kind.__name__
-            raise InputError(f"{name.lower()} must be an nst.{name}, not {value!r}")
-    _check(loss, size, resize, alpha, seed, max_megapixels)
+            name = kind.__name__.lower()
+            known = "nst.colors.Color" if kind is Color else f"nst.{kind.__name__}"
+            raise InputError(f"{name} must be an {known}, not {value!r}")
+    _check(loss, size, resize, alpha, areas_of.border, seed, max_megapixels)
     schedules.check(schedule)
     where = resolve_device(compute.device)
     if size is None:
@@ -246,7 +247,13 @@ def stylize(
 
 
 def _check(
-    loss: Loss, size: object, resize: object, alpha: object, seed: object, megapixels: float | None
+    loss: Loss,
+    size: object,
+    resize: object,
+    alpha: object,
+    border: object,
+    seed: object,
+    megapixels: float | None,
 ) -> None:
     """Check what would not be refused elsewhere, or not before something has been loaded.
 
@@ -256,6 +263,7 @@ def _check(
     at_least_1("size", size)
     one_of("resize", resize, get_args(Resize))
     one_of("alpha", alpha, get_args(Alpha))
+    one_of("border", border, get_args(Border))
     if megapixels is not None and not megapixels > 0:
         raise InputError(f"max_megapixels must be greater than 0, not {megapixels!r}")
     if not isinstance(seed, int):

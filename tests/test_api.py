@@ -283,7 +283,7 @@ def test_picture_is_measured_in_float32_whatever_the_run_computes_in(
     layers = {key: SHALLOW[key] for key in ("content_layers", "style_layers")}
     taps = [tap for weights_of in layers.values() for tap in weights_of]
     network = VGG19(weights.tensors, taps, "avg")
-    objective = transfer(network, result.start.content, result.start.style, **layers)
+    objective = transfer(network, result.start.content, result.start.styles[0], **layers)
     size = (result.picture.height, result.picture.width)
     terms = objective(images.to_tensor(result.picture, size))
     assert result.picture_losses.total == pytest.approx(terms.total.item(), rel=1e-6)

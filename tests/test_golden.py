@@ -109,7 +109,8 @@ def nst_run(
 ) -> Outcome:
     """A run by the library's parts, which unlike `nst.stylize` can do it in float64."""
     content, style = (images.to_tensor(images.load(p), size).to(dtype) for p in pictures)
-    start = INIT[init](inits.Canvas(content.float(), style.float(), seed, load=NotImplemented))
+    canvas = inits.Canvas(content.float(), [style.float()], [1.0], seed, load=NotImplemented)
+    start = INIT[init](canvas)
     objective = transfer(
         VGG19(file_weights(network[1]).tensors, [*GATYS_CONTENT, *GATYS_STYLE]).to(dtype),
         content,

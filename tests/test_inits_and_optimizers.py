@@ -21,7 +21,8 @@ def canvas() -> Canvas:
     generator = torch.Generator().manual_seed(3)
     return Canvas(
         torch.randn(1, 3, 6, 8, generator=generator),
-        torch.randn(1, 3, 5, 4, generator=generator),
+        [torch.randn(1, 3, 5, 4, generator=generator)],
+        [1.0],
         seed=7,
         load=lambda path: torch.full((1, 3, 6, 8), float(len(path))),
     )

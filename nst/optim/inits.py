@@ -59,11 +59,11 @@ def noisy(canvas: Canvas, *, share: float = 0.5) -> Tensor:
 
 
 def style_stats(canvas: Canvas) -> Tensor:
-    """White noise in the style's colours: with the mean and the covariance of its pixels.
+    """White noise in the styles' colours: with the mean and the covariance of their pixels.
 
     What would not be in [0, 1] is clipped.
     """
-    mean, covariance = color.moments([canvas.style], [1.0])
+    mean, covariance = color.moments(canvas.styles, canvas.weights)
     shape = canvas.content.shape
     colours = color.square_root(covariance) @ _noise(canvas).double().flatten(2)[0] + mean
     return color.normalised(colours.clamp(0, 1).reshape(shape)).float().to(canvas.content)
