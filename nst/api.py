@@ -48,7 +48,7 @@ from nst.run.devices import (
     wake,
 )
 from nst.run.guard import Guard
-from nst.run.memory import choose, explained
+from nst.run.memory import choose_tile_size, explained
 from nst.run.records import Budget, Outcome
 from nst.run.results import PictureLosses, Result, Start
 from nst.run.specs import Compute, Keep, Loss, Network, at_least_1, one_of
@@ -162,7 +162,7 @@ def stylize(
         settings.enter_context(deterministic(compute.deterministic))
         settings.enter_context(tf32(compute.precision == "tf32"))
         settings.enter_context(explained(where, *shape, compute.precision))
-        tile_size = choose(
+        tile_size = choose_tile_size(
             compute.memory,
             compute.tile_size,
             where,
@@ -450,7 +450,7 @@ def _beginning(plan: _Plan, init: Init, seed: int, side: int) -> Tensor:
     """The starting image in the size of a stage.
 
     Raises:
-        InputError: what the init made is none.
+        InputError: what the init made is not an image.
     """
     shape = plan.pictures.shape(side)
 

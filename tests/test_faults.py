@@ -193,7 +193,7 @@ def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
     def chosen(room: int | None, mode: str = "auto", tile_size: int | None = None, **options):
         monkeypatch.setattr(memory, "free", lambda device: room)
         shape = 2000, 3000, options.pop("precision", "fp32")
-        return memory.choose(mode, tile_size, torch.device("cpu"), *shape, **options)
+        return memory.choose_tile_size(mode, tile_size, torch.device("cpu"), *shape, **options)
 
     caplog.set_level("INFO", "nst")
     whole = cost.needed(2000, 3000, "fp32")

@@ -113,18 +113,18 @@ class BelowError(logging.Filter):
 
 
 class SweepCallback(Callback):
-    """Notes, before a sweep starts, where it goes and which overrides are not swept."""
+    """Checks configs and folders before a run or a sweep starts, and notes where the sweep goes."""
 
     folder: Path | None = None
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Called by Hydra before a single run."""
+        """Refuse a bad config or folder before a single run."""
         with _refusing():
             _check_job_folder(Path(config.hydra.run.dir), config)
             build.check(config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Called by Hydra in the parent process."""
+        """Refuse a bad config or folder, and note the sweep's folder and what is not swept."""
         folder = SweepCallback.folder = Path(config.hydra.sweep.dir)
         loader = GlobalHydra.instance().config_loader()
         parsed = OverridesParser.create(loader).parse_overrides(list(config.hydra.overrides.task))

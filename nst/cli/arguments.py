@@ -30,8 +30,17 @@ _TEXTS = [
 ]
 # Hydra's flags that are followed by a value, and those that may be, with the values.
 _WITH_VALUE = (
-    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c"),
-    *("--package", "-p", "--experimental-rerun"),
+    "--config-dir",
+    "-cd",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--experimental-rerun",
 )
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _CALLBACK = "hydra.callbacks.sweep"

@@ -50,11 +50,14 @@ _HPARAM_GROUPS = (
     "optimizer init parametrization gamut color regions loss style_loss content_loss model "
     "schedule budget guard"
 ).split()
-# A run's files besides its picture and TensorBoard's, and its images' names.
+# Names of a run's files besides its picture and TensorBoard's.
 _FILES = (
-    *("result.json", "losses.jsonl"),
-    *(checkpoint.NAME, checkpoint.previous(Path(checkpoint.NAME)).name),
+    "result.json",
+    "losses.jsonl",
+    checkpoint.NAME,
+    checkpoint.previous(Path(checkpoint.NAME)).name,
 )
+# Of those in `images/`, without the suffix.
 _IMAGE = re.compile(r"content|style(_\d+)?|regions|\d{6,}")
 # Groups that are open to classes of the user's: those that make an object, of a kind, and all.
 _OBJECTS: dict[str, tuple[Any, str]] = {
@@ -194,7 +197,7 @@ def _prepared(
     stop_requested: Callable[[], str | None],
     strategy: Strategy,
 ) -> tuple[Callable[..., Result], Keep]:
-    """`stylize` with all that the options say but what is to be kept, and that.
+    """`stylize` with every argument but `keep`, and the `Keep`.
 
     What cannot be used is found before it is called.
     """

@@ -102,7 +102,11 @@ class Job:
             return self._metric()
         try:
             result = build.run(
-                *(config, folder, self.choices, stop_requested, strategy),
+                config,
+                folder,
+                self.choices,
+                stop_requested,
+                strategy,
                 asked=self.asked,
                 overrides=self.overrides,
             )

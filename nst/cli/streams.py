@@ -33,7 +33,7 @@ class Lasting(io.TextIOWrapper):
 
 
 def outlive_readers() -> None:
-    """Make the program's standard streams such ones."""
+    """Put streams that outlive their readers in place of stdout and stderr."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         # Not what somebody has put in its place.

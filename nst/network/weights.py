@@ -190,7 +190,7 @@ def random_weights(seed: int = 0) -> Weights:
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     tensors: dict[str, Tensor] = {}
-    # float64, so that the last bit of the result does not hang on the number of threads.
+    # float64, so that the last bit of the result does not depend on the number of threads.
     signal = _calibration_batch()
     for name, _, inputs, outputs in VGG_19.convolutions:
         if VGG_19.pooling_before(name):

@@ -1,6 +1,6 @@
 """A loss that means the same with every network, size and pair of pictures.
 
-The plain loss adds up differences of activations. How large these are hangs on the network, its
+The plain loss adds up differences of activations. How large these are depends on the network, its
 layers, the pictures and their size, so weights that balance them in one place do not in another.
 Here every term is a share of what it is at the two input pictures,
 

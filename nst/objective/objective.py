@@ -8,7 +8,7 @@ layers l. With Gram matrices for the style and mean squared differences for the 
 constant factors. A term may ask for another picture's statistics in each of several regions of the
 image (`nst.objective.terms`): each such distance is a *measure* of its own.
 
-The terms hang on the features by means over positions, or by few values at each. Once these are
+The terms depend on the features by means over positions, or by few values at each. Once these are
 known, so is dL/dF_l at every position, and the way back through the network adds it to what comes
 down at each tap: half of the matrix products that differentiating the sums step by step would take.
 A picture too large for memory goes through the network tile by tile (`nst.objective.tiling`), once
@@ -413,7 +413,7 @@ class Objective:
     def _distances(
         self, images: Tensor, gathered: Mapping[str, Tensor], aims: Aims
     ) -> dict[str, Tensor]:
-        """Of B images each, by the measures' keys."""
+        """The distances of B images each, by the measures' keys."""
         found = {}
         for measure in aims.measures:
             statistic, compared = measure.statistic, [gathered[measure.key]]
@@ -454,7 +454,7 @@ class Objective:
         aims: Aims,
         slopes: Mapping[str, Tensor],
     ) -> Tensor:
-        """The gradient of what hangs on the features with respect to the images."""
+        """The gradient of what depends on the features with respect to the images."""
         gradient = torch.zeros_like(images)
         for one in passes:
             gradient[..., *one.tile.whole(0)] += self._tile_gradient(images, one, aims, slopes)

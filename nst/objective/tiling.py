@@ -2,11 +2,13 @@
 
 A feature depends on no more of the picture than its receptive field. So a tile's features are those
 of the whole picture wherever the tile reaches far enough beyond them. A tile is therefore a *core*,
-whose features are used, and a *halo* around it, whose features are not. The cores part the
+whose features are used, and a *halo* around it, whose features are not. The cores divide the
 picture, and thereby every feature map: each position of each map lies in one core. Cores begin at
 multiples of 2^k, with k poolings before the deepest tap, so that the poolings' windows are the
 whole picture's; where the picture ends, the tile ends with it, and the network's zero padding there
 is the true one.
+
+Whether a picture is tiled is decided in `nst.run.memory`.
 
 Deeper layers need less of a halo, so what is no longer needed of it is cut off after each pooling.
 Sums over positions (Gram matrices, squared differences) are then sums over tiles (Galerne, Raad,
@@ -115,12 +117,12 @@ def features(
 
     Args:
         network: has (at least) the taps.
-        pixels: the tile with its halo, `tile.whole(0)` of a 1 x 3 x H x W image.
+        pixels: the tile with its halo, `tile.whole(0)` of B x 3 x H x W images.
         tile: where they are from.
         taps: names, as many as `tile` was made with.
 
     Yields:
-        Tap name and 1 x C x H' x W', from shallow to deep.
+        Tap name and B x C x H' x W', from shallow to deep.
     """
     left = set(taps)
     levels = network.architecture.level

@@ -189,7 +189,7 @@ class _History:
         self._s = like.new_empty((self._rows, like.numel()), dtype=dtype)
         self._y = torch.empty_like(self._s)
         self._first, self._count = 0, 0
-        # The products are few and the solution's accuracy hangs on them. MPS has no float64.
+        # The products are few and the solution's accuracy depends on them. MPS has no float64.
         small = torch.float32 if like.device.type == "mps" else torch.float64
         self._sy = like.new_zeros((0, 0), dtype=small)
         self._yy = self._sy

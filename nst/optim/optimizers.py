@@ -1,6 +1,6 @@
-"""Optimizers of the image's pixels, behind torch's `step(closure)`.
+"""Optimizers of the variables that the image is made of, behind torch's `step(closure)`.
 
-An optimizer is made by a function of the image that returns a `torch.optim.Optimizer`; its `step`
+An optimizer is made by a function of the list of variables that returns a `torch.optim.Optimizer`; its `step`
 calls the closure (one evaluation: forward and backward) as often as it needs. To add one, name the
 function, or any class of `torch.optim`, in a YAML of the `optimizer` group:
 
@@ -33,7 +33,7 @@ def adam(
 
     Args:
         params: the variables to optimise.
-        lr: step size in ImageNet-normalised units, in which a picture spans about 4.5.
+        lr: step size in the variables' units; of pixels a picture spans about 4.5.
         betas: decay rates of the running mean and of the running square of the gradient.
         eps: added to the denominator.
     """
@@ -64,7 +64,7 @@ def lbfgs(
             images.
         line_search_fn: `strong_wolfe`, or None for the fixed step length.
         tolerance_grad: the step ends where no gradient component is larger.
-        tolerance_change: the step ends where image or loss change less.
+        tolerance_change: the step ends where variables or loss change less.
         history_precision: `fp32` keeps past steps in the image's own type, `bf16` in half of the
             memory; not with a line search.
         max_step_rms: longest step of an iteration, as a root mean square over the variables, in

@@ -190,7 +190,12 @@ def _loaded(
     if abs(aspect - 1) > _ASPECT:
         log.warning(
             "%s: %s is %d x %d px, stretched to its picture's %d x %d",
-            *(name, _shown(source), loaded.width, loaded.height, picture.width, picture.height),
+            name,
+            _shown(source),
+            loaded.width,
+            loaded.height,
+            picture.width,
+            picture.height,
         )
     return loaded
 

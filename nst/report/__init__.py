@@ -1,7 +1,7 @@
 """Sweep folder -> ``summary.csv``, ``comparison.png``, ``losses.png``, ``report.html``.
 
 The data flows ``scan -> runs -> findings -> table, curves, sheet, page``: only ``scan`` and
-``pictures`` read files, only this module writes them, and everything between is pure.
+``thumbnails`` read files, only this module writes them, and everything between is pure.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from nst.files import atomic_file
 
 log = logging.getLogger(__name__)
 
-# Of a run in its folder.
+# Name of the file in a run's folder.
 NAME = "checkpoint.pt"
 FINISHED = (
     "{}: that run was finished, there is nothing to go on with "
@@ -152,7 +152,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _sha256(file: BinaryIO, length: int) -> bytes:
-    """Of the first `length` bytes; the file is then behind them."""
+    """The SHA-256 of the first `length` bytes; reading goes on after them."""
     digest = hashlib.sha256()
     file.seek(0)
     while length > 0 and (block := file.read(min(length, 1 << 20))):

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from nst.errors import InputError
 from nst.run.records import Row
@@ -29,7 +29,7 @@ class Guard:
 
     Attributes:
         policy: `stop` ends the run as failed with its best image; `recover` returns to the best
-            image, forgets the optimizer's state, halves the learning rate and goes on.
+            image, forgets the optimizer's state, halves the learning rate for the rest of the stage and goes on.
         blow_up: a total above this multiple of the best one is bad; None allows any finite total
             (L-BFGS from noise may jump a thousandfold and still come down).
         attempts: recoveries after which the run stops all the same.
@@ -40,8 +40,9 @@ class Guard:
     attempts: int = 3
 
     def __post_init__(self) -> None:
-        if self.policy not in ("stop", "recover"):
-            raise InputError(f"guard.policy must be stop or recover, not {self.policy}")
+        if self.policy not in get_args(Policy):
+            known = " or ".join(get_args(Policy))
+            raise InputError(f"guard.policy must be {known}, not {self.policy}")
         if self.blow_up is not None and not self.blow_up > 1:
             raise InputError(f"guard.blow_up must be greater than 1, not {self.blow_up}")
         if self.attempts < 1:

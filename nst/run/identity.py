@@ -1,4 +1,4 @@
-"""What a run is made of, as text to compare: does a checkpoint belong to it?"""
+"""Text by which a checkpoint recognises the run that it belongs to."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ def call(function: Callable[..., Any]) -> str:
 
 
 def describe(values: Mapping[str, Any]) -> dict[str, str]:
-    """Values as short text that is equal exactly where they are."""
+    """Values as short text to compare; of a tensor the beginning of its SHA-256."""
 
     def text(value: Any) -> str:
         if isinstance(value, Tensor):

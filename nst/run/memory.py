@@ -25,7 +25,7 @@ class OutOfMemory(RuntimeError):
     """A run needs more memory than there is; the message says what would fit."""
 
 
-def choose(
+def choose_tile_size(
     memory: Memory,
     tile_size: int | None,
     device: torch.device,
@@ -39,7 +39,7 @@ def choose(
 
     Args:
         memory: `full` never tiles, `tiled` always, `auto` where the whole picture would take more
-            than half of the memory that is free.
+            than `SHARE` of the memory that is free.
         tile_size: longest side of a tile's core, px; None is the largest of `TILE_SIZES` that fits.
         device: where the run computes.
         height: of the picture, px.
@@ -72,8 +72,12 @@ def choose(
     if memory == "auto" and room is not None:
         log.info(
             "Tiled: %d x %d px would take %.1f GiB of %.1f GiB free; tile_size=%d takes %.1f GiB",
-            *(width, height, needed(height, width, precision) / 2**30, room / 2**30),
-            *(tile_size, needed(height, width, precision, tile_size) / 2**30),
+            width,
+            height,
+            needed(height, width, precision) / 2**30,
+            room / 2**30,
+            tile_size,
+            needed(height, width, precision, tile_size) / 2**30,
         )
     return tile_size
 

@@ -1,4 +1,4 @@
-"""What a run is made of and leaves, as plain records: its budget, its rows, how it ended."""
+"""Plain records of the loop: `Budget`, `Row`, `Position`, `Recovery`, `Outcome`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -119,7 +119,7 @@ class Recovery:
         step: the step that was given up.
         evaluation: the evaluation that went bad.
         reason: what was wrong with it.
-        lr: the learning rate from then on.
+        lr: the learning rate from then on, until the stage ends.
     """
 
     step: int
@@ -140,7 +140,8 @@ class Outcome:
         steps: optimizer steps, the last of which may have been cut short.
         rows: one per evaluation, those before a resumption too.
         recoveries: in order.
-        best: the row with the lowest total; None if there was no finite one.
+        best: the row with the lowest total of the stage in which the run ended; None if that has
+            no finite one.
         seconds: of optimisation.
         image: the image that `best` measured (the starting image if there is none).
         last_image: the image at the end, which the last row need not have measured.

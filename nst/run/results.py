@@ -1,4 +1,4 @@
-"""What is known of a run before it begins and when it has ended."""
+"""`Start`, what is known of a run before it begins, `Result`, when it has ended, and `Sink`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from nst.objective import Region, Terms
 from nst.objective.terms import Named
 from nst.run.records import Budget, Recovery, Row, Status
 
-# How many times the loss of the image that was optimised its picture may have: rounding to 8 bits
-# costs less, in all that was tried.
+# The total of a picture may be this many times that of the image that it was made of before anything
+# is said: rounding to 8 bits costs less, in all that was tried.
 TOLERATED = 1.05
 _NOTHING = 1e-3
 
@@ -104,11 +104,11 @@ class Result:
     """A finished run.
 
     Attributes:
-        picture: the image with the lowest total loss that was measured, 8-bit sRGB; RGBA where
+        picture: the image with the lowest total of the size in which the run ended, 8-bit sRGB; RGBA where
             the content picture's transparency was kept.
         last_picture: the image at the end; with `steps` used up it is one update past the last row.
         losses: one row per evaluation, those before a resumption too.
-        recoveries: see `nst.run.guard`.
+        recoveries: see `nst.run.records.Recovery`.
         best: the row that measured the image which `picture` was made of; None if no loss was
             finite.
         picture_losses: those of `picture` itself.

@@ -1,4 +1,4 @@
-"""What is asked of a run besides its pictures and its optimization, in a few groups.
+"""`Loss`, `Network`, `Compute` and `Keep`: arguments of `nst.stylize`, in a few groups.
 
 Each checks its own values when it is made.
 """
@@ -139,7 +139,7 @@ class Compute:
         deterministic: let torch use only algorithms that always give the same bits.
         memory: `full` takes the picture as a whole; `tiled` goes through the network tile by tile,
             with the same result up to rounding; `auto` does so where the whole would take more than
-            half of the free memory.
+            half of the free memory (`nst.run.memory`).
         tile_size: longest side of the tiles in px; None is the largest that fits, to 1024. A
             resumed run may have another, but then it is the same only up to rounding.
         strategy: how images are evaluated, alone or in a batch with those of other threads' runs

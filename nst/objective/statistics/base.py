@@ -81,7 +81,7 @@ class Moments(ABC):
         """How far one picture's moments are from a target, without the batch's axis; a scalar.
 
         By default the mean squared difference. 0 is no distance; autograd differentiates it, and of
-        a batch `torch.vmap` makes one call: its branches may not hang on the values.
+        a batch `torch.vmap` makes one call: its branches may not depend on the values.
         """
         return F.mse_loss(gathered, target)
 
