@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import nst
-from nst.cli import app, build, schema
+from nst.cli import app, build, schema, settings
 from nst.errors import InputError
 from nst.run.strategy import Alone
 
@@ -149,21 +149,21 @@ def test_missing_value_is_named() -> None:
 
 
 def test_resolved_config_holds_no_interpolation() -> None:
-    text = build.resolved_yaml(config())
+    text = settings.resolved_yaml(config())
     assert "${" not in text
     assert "samples/content.jpg" in text
 
 
 def test_sha256_of_the_config_ignores_the_name_and_nothing_else() -> None:
-    base = build.config_sha256(config("name=a"))
-    assert build.config_sha256(config("name=b", "force=true")) == base
-    assert build.config_sha256(config("name=a", "seed=1")) != base
-    assert build.config_sha256(config("name=a", "optimizer.lr=0.5")) != base
+    base = settings.config_sha256(config("name=a"))
+    assert settings.config_sha256(config("name=b", "force=true")) == base
+    assert settings.config_sha256(config("name=a", "seed=1")) != base
+    assert settings.config_sha256(config("name=a", "optimizer.lr=0.5")) != base
 
 
 def test_sha256_of_the_config_is_of_the_run_that_a_folder_holds(tmp_path: Path) -> None:
     def found(folder: Path) -> str:
-        return build.config_sha256(config("init=result", f"init.folder={folder}"))
+        return settings.config_sha256(config("init=result", f"init.folder={folder}"))
 
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

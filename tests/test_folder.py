@@ -20,7 +20,7 @@ from PIL import Image
 
 import nst
 from nst import InputError
-from nst.cli import app, build, schema
+from nst.cli import app, build, record, schema, settings
 from nst.cli.arguments import prepared
 from nst.run.folder import Folder, check_hydra_files, note_outcome, outcome, record_of, run_folders
 from support import TINY, Command, checker_picture, stylize, xor_picture
@@ -189,7 +189,7 @@ def test_the_record_is_of_the_files_that_were_read(
 ) -> None:
     xor_picture().save(tmp_path / "a.png")
     config = composed(f"content={tmp_path}/a.png", *TINY)
-    read = build.config_sha256(config)
+    read = settings.config_sha256(config)
     stylize = build.api.stylize
 
     def slow(*arguments: object, **options: object) -> object:
@@ -201,7 +201,7 @@ def test_the_record_is_of_the_files_that_were_read(
     (tmp_path / "x").mkdir()
     build.run(config, tmp_path / "x", {}, lambda: None)
     assert json.loads((tmp_path / "x/result.json").read_text())["config_sha256"] == read
-    assert not build.is_done(tmp_path / "x", config)
+    assert not record.is_done(tmp_path / "x", config)
 
 
 @pytest.mark.parametrize(
@@ -359,12 +359,12 @@ def test_imagenet_weights_that_have_come_since_are_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: str, used: str, done: bool
 ) -> None:
     config = composed("model.weights=auto")
-    there = replace(build.weights.resolve("embedded"), source=reached)
-    monkeypatch.setattr(build.weights, "resolve", lambda _: there)
-    left = {"status": "ok", "config_sha256": build.config_sha256(config)}
+    there = replace(record.weights.resolve("embedded"), source=reached)
+    monkeypatch.setattr(record.weights, "resolve", lambda _: there)
+    left = {"status": "ok", "config_sha256": settings.config_sha256(config)}
     text = json.dumps({**left, "weights": {"source": used}})
     (tmp_path / "result.json").write_text(text)
-    assert build.is_done(tmp_path, config) is done
+    assert record.is_done(tmp_path, config) is done
 
 
 @pytest.mark.parametrize("place", ["/tmp/x${seed}", ".j${seed}", "previous/${seed}", "", "."])

@@ -32,7 +32,8 @@ from omegaconf.errors import OmegaConfBaseException
 import nst
 from nst.cli import build, resume, schema
 from nst.cli.arguments import prepared
-from nst.cli.job import BAD_INPUT, EXIT_CODES, FAILED, Job, signals
+from nst.cli.job import BAD_INPUT, FAILED, Job
+from nst.cli.signals import EXIT_CODES, signals
 from nst.cli.streams import outlive_readers
 from nst.cli.wording import ended_early, missing_plugin, one_line, shortened, where_to_look
 from nst.errors import InputError

@@ -1,17 +1,13 @@
 """Config to objects: one validated config, one run, one folder of results."""
 
-import hashlib
 import inspect
 import json
 import logging
-import math
-import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, is_dataclass, replace
-from functools import lru_cache, partial
-from importlib import metadata
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,15 +16,14 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 import nst
 from nst import api
-from nst.cli import schema
+from nst.cli import record, schema
 from nst.cli.schema.choices import names
+from nst.cli.settings import OUTSIDE, PLUGGABLE, config_sha256, resolved_yaml, settings_json
 from nst.errors import InputError
-from nst.files import atomic_write, hold, sha256
-from nst.network import weights
+from nst.files import hold
 from nst.objective.statistics import Statistic
 from nst.optim.colors import Color
 from nst.optim.schedules import Scale
@@ -59,17 +54,12 @@ _FILES = (
 )
 # Of those in `images/`, without the suffix.
 _IMAGE = re.compile(r"content|style(_\d+)?|regions|\d{6,}")
-# Groups that are open to classes of the user's: those that make an object, of a kind, and all.
+# Groups whose classes make an object of a kind, rather than a function.
 _OBJECTS: dict[str, tuple[Any, str]] = {
     "content_loss": (Statistic, "statistic, see nst.statistics"),
     "style_loss": (Statistic, "statistic, see nst.statistics"),
     "color": (Color, "nst.colors.Color"),
 }
-_PLUGGABLE = ["optimizer", "init", "parametrization", "gamut", *_OBJECTS]
-# Keys whose values may be names of files.
-_NAME_FILES = ["content", "style", "regions", "model", *_PLUGGABLE]
-# Keys that name or repeat a run but change nothing in it.
-_OUTSIDE = ("name", "force", "metric", "resume", "checkpoint")
 
 
 def run(
@@ -142,7 +132,7 @@ def run(
                 own.forget(other)
         images.save(result.picture, target, about)
         own.seal(target)
-        write_result(folder, sha256, _summary(result, options.seed, target.name))
+        record.write(folder, sha256, record.summary(result, options.seed, target.name))
     return result
 
 
@@ -172,7 +162,7 @@ class _Claims(tracking.Tracker):
 
 
 def _go_on(folder: Path, goes_on: Callable[..., Result]) -> Result:
-    if record(folder).get("status") == "ok":
+    if record.read(folder).get("status") == "ok":
         raise CheckpointError(checkpoint.FINISHED.format(f"resume={folder}"))
     return goes_on(resume=folder / checkpoint.NAME)
 
@@ -182,7 +172,7 @@ def _go_on_or_begin(
 ) -> Result:
     """Go on with the unfinished run of this config that the folder holds, or begin."""
     path = folder / checkpoint.NAME
-    finished = record(folder).get("status") == "ok"
+    finished = record.read(folder).get("status") == "ok"
     if checkpoint.exists(path) and not finished and not again:
         try:
             return goes_on(resume=path)
@@ -265,100 +255,6 @@ def picture(folder: Path, config: DictConfig) -> Path:
     return folder / f"result.{config.output.format.value}"
 
 
-def write_result(folder: Path, sha256: str, entries: Mapping[str, Any]) -> None:
-    """Write `result.json`: what `entries` say, the config's SHA-256 and the versions."""
-    whole = {**entries, "config_sha256": sha256, "versions": _versions()}
-    text = json.dumps(whole, indent=2, allow_nan=False)
-    atomic_write(folder / "result.json", text.encode() + b"\n")
-
-
-def write_failure(folder: Path, config: DictConfig, reason: str, asked: Mapping[str, str]) -> None:
-    """Write the `result.json` of a run that has no result, where no earlier one's stands.
-
-    A full disk, or a file of the user's in its place, leaves it out.
-    """
-    if "picture" in record(folder):
-        return
-    nothing = {"final": None, "best": None, "steps": 0, "evaluations": 0, "seconds": 0.0}
-    with suppress(OSError, InputError):
-        own = Folder(folder)
-        own.claim(folder / "result.json")
-        if not (folder / "losses.jsonl").exists():  # else the settings of the run that began stand
-            own.remember(asked)
-        failed = {"status": "failed", "stop_reason": "error", "error": reason, **nothing}
-        write_result(folder, config_sha256(config), failed)
-
-
-def is_done(folder: Path, config: DictConfig) -> bool:
-    """Whether the folder holds the finished run of this very config."""
-    left = record(folder)
-    if (left.get("status"), left.get("config_sha256")) != ("ok", config_sha256(config)):
-        return False
-    # ImageNet's weights may have come within reach since.
-    auto = config.model.weights == "auto" and left["weights"]["source"] != "imagenet"
-    return not auto or weights.resolve("auto").source == left["weights"]["source"]
-
-
-def record(folder: Path) -> dict[str, Any]:
-    """What `result.json` says; empty where there is none."""
-    try:
-        values = json.loads((folder / "result.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def resolved_yaml(config: DictConfig) -> str:
-    """The config as YAML with all interpolations resolved."""
-    return OmegaConf.to_yaml(config, resolve=True)
-
-
-def settings_json(config: DictConfig) -> str:
-    """The resolved config without the keys that change nothing in the run."""
-    try:
-        values = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-    except OmegaConfBaseException:  # a failed run's, whose reason this is
-        values = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    assert isinstance(values, dict)  # noqa: S101 - a config is a mapping
-    kept = {key: value for key, value in values.items() if key not in _OUTSIDE}
-    return json.dumps(kept, sort_keys=True)
-
-
-def config_sha256(config: DictConfig) -> str:
-    """SHA-256 of `settings_json`, with the contents of files in place of their names.
-
-    Files are all pictures, weights of the user's own, and whatever file an option of the
-    optimizer, the init, the parametrization, the gamut or the statistics names; of a run's folder
-    that one names, its `result.json`.
-    """
-    settings = json.loads(settings_json(config))
-    settings |= {key: _contents(settings[key]) for key in _NAME_FILES}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def _contents(value: Any) -> Any:
-    """A value with the SHA-256 of files in place of their names."""
-    if isinstance(value, dict):
-        return {k: v if str(k).startswith("_") else _contents(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_contents(one) for one in value]
-    if not isinstance(value, str):
-        return value
-    path = Path(value)
-    try:
-        if (path / "result.json").is_file():  # a run's folder
-            path = path / "result.json"
-        about = path.stat()
-        return _file_sha256(path, about.st_mtime_ns, about.st_size) if path.is_file() else value
-    except (OSError, ValueError):
-        return value
-
-
-@lru_cache(maxsize=64)
-def _file_sha256(path: Path, _modified: int, _size: int) -> str:
-    return sha256(path)
-
-
 def check(config: DictConfig) -> None:
     """Check what can be checked of a config, Hydra's own in it, before a run or a sweep starts.
 
@@ -373,7 +269,7 @@ def check(config: DictConfig) -> None:
     with open_dict(own):
         del own["hydra"]
     options = schema.validate(own)
-    for group in _PLUGGABLE:
+    for group in PLUGGABLE:
         _instantiate(group, getattr(options, group))
 
 
@@ -431,60 +327,6 @@ def _plain(options: Any) -> dict[str, Any]:
     return {key: names(value) for key, value in values.items()}
 
 
-def _summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
-    last = result.losses[-1] if result.losses else None
-    resumed = result.start.rows
-    losses = asdict(result.picture_losses)
-    losses |= losses.pop("terms")  # each a column of its own
-    return {
-        "status": result.status,
-        "stop_reason": result.stop_reason,
-        "error": result.error,
-        "final": last.as_columns() if last else None,
-        "best": result.best.as_columns() if result.best else None,
-        "picture": {"file": picture, **_finite(losses)},
-        "yardstick": result.yardstick and _finite(result.yardstick),
-        "scales": _finite({str(side): found for side, found in result.scales.items() if found}),
-        "recoveries": [asdict(one) for one in result.recoveries],
-        "resumed_after": resumed[-1].evaluation if resumed else None,
-        "steps": result.steps,
-        "evaluations": last.evaluation if last else 0,
-        "cost": last.cost if last else 0.0,
-        "seconds": result.seconds,
-        "evaluations_per_second": last.cost / result.seconds if last and result.seconds else None,
-        "seed": seed,
-        "size": list(result.start.size),
-        "device": result.start.device,
-        "threads": torch.get_num_threads(),
-        "styles": [
-            {"weight": weight, "size": [style.shape[3], style.shape[2]]}
-            for weight, style in zip(result.start.style_weights, result.start.styles, strict=True)
-        ],
-        "regions": [
-            {"name": region.name, "area": region.mask.mean().item()}
-            for region in result.start.regions
-            if region.mask is not None
-        ],
-        "memory": {
-            "mode": "full" if result.start.tile_size is None else "tiled",
-            "tile_size": result.start.tile_size,
-        },
-        "weights": {
-            "source": result.start.weights,
-            "sha256": result.start.weights_sha256,
-            "detail": result.start.weights_detail,
-            "pooling": result.start.pooling,
-        },
-    }
-
-
-def _finite(value: Any) -> Any:
-    """A number, or a mapping of them, with None in place of what JSON does not know."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return value if math.isfinite(value) else None
-
-
 def _hparams(
     config: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]
 ) -> Callable[[Start], dict[str, Any]]:
@@ -506,7 +348,7 @@ def _hparams(
         found: Any = values
         for part in key.split("."):
             found = found.get(part) if isinstance(found, dict) else None
-        if found is not None and not isinstance(found, dict) and key not in _OUTSIDE:
+        if found is not None and not isinstance(found, dict) and key not in OUTSIDE:
             table.setdefault(key, _scalar(found))
     # The longest side, also where the config leaves it to the device.
     return lambda start: {**table, "size": max(start.size)}
@@ -514,10 +356,3 @@ def _hparams(
 
 def _scalar(value: Any) -> str | int | float | bool:
     return value if isinstance(value, str | int | float | bool) else json.dumps(value)
-
-
-@lru_cache(maxsize=1)
-def _versions() -> dict[str, str]:
-    packages = ("torch", "torchvision", "hydra-core", "pillow", "numpy")
-    found = {package: metadata.version(package) for package in packages}
-    return {"nst": nst.__version__, "python": platform.python_version(), **found}

@@ -3,22 +3,19 @@
 import logging
 import os
 import shlex
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nst.cli import build
+from nst.cli import build, record
+from nst.cli.signals import EXIT_CODES
 from nst.cli.wording import one_line, where_to_look
 from nst.errors import InputError
 from nst.files import FolderHeld
@@ -31,7 +28,6 @@ from nst.run.strategy import Strategy
 log = logging.getLogger(__name__)
 
 FAILED, BAD_INPUT = 1, 2
-EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}
 _ENDINGS = {
     "converged": "Converged",
     "target_loss": "Target loss reached",
@@ -97,7 +93,7 @@ class Job:
         """
         config, folder = self.config, self.folder
         continues = not self.alone or config.resume is not None
-        if continues and not config.force and build.is_done(folder, config):
+        if continues and not config.force and record.is_done(folder, config):
             log.info("%s: already done, left as it is (force=true runs it again)", folder)
             return self._metric()
         try:
@@ -164,7 +160,7 @@ class Job:
     def _failed(self, reason: str, code: int) -> float:
         _say(reason)
         if self.config.resume is None:  # else the record of the interrupted run stands
-            build.write_failure(self.folder, self.config, reason, self.asked)
+            record.write_failure(self.folder, self.config, reason, self.asked)
         return self._no_metric(code)
 
     def _note(self, code: int) -> None:
@@ -183,11 +179,11 @@ class Job:
 
     def _metric(self) -> float:
         self._note(0)
-        record = build.record(self.folder)
+        left = record.read(self.folder)
         if self.config.metric.value == "total":
-            found = record["picture"]["total"]
+            found = left["picture"]["total"]
         else:  # of which too small a picture has none
-            found = (record["yardstick"] or {}).get("balance")
+            found = (left["yardstick"] or {}).get("balance")
         return float("inf") if found is None else float(found)
 
 
@@ -205,53 +201,3 @@ def _aim(config: DictConfig) -> str:
     return (
         "" if strength is None else f" (strength {strength:g} aims at {100 * goal(strength):.2g} %)"
     )
-
-
-@contextmanager
-def signals() -> Iterator[Callable[[], str | None]]:
-    """Note signals instead of dying; a second one is not held back.
-
-    Where SIGUSR1 ends the `with` block, Slurm is asked to run its job again.
-
-    Yields:
-        What returns the name of the first signal, None before there is one.
-    """
-    received: list[str] = []
-    previous: dict[int, Any] = {}
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(signal.Signals(number).name)
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-
-    try:
-        for name in EXIT_CODES:
-            number = getattr(signal, name, None)
-            if number is None or signal.getsignal(number) == signal.SIG_IGN:
-                continue  # SIGUSR1 on Windows; SIGHUP under nohup
-            previous[number] = signal.signal(number, note)
-    except ValueError:
-        pass  # not the main thread, where a launcher may run jobs: its signals are its own
-    try:
-        yield lambda: next(iter(received), None)
-    except SystemExit as stop:
-        if stop.code == EXIT_CODES["SIGUSR1"]:
-            _requeue()
-        raise
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-
-
-def _requeue() -> None:
-    """Ask Slurm to run the job again; the same command then goes on from the checkpoint."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if not job:
-        return
-    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
-        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    try:
-        # Slurm's own command, with the number of the job that this process belongs to.
-        subprocess.run(["scontrol", "requeue", job], check=True)  # noqa: S603, S607
-    except (OSError, subprocess.CalledProcessError) as error:
-        log.error("nst: scontrol requeue %s: %s", job, error)

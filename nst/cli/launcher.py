@@ -19,7 +19,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from nst.cli.job import Job, signals
+from nst.cli.job import Job
+from nst.cli.signals import signals
 from nst.errors import InputError
 from nst.run.devices import deterministic, tf32
 from nst.run.rendezvous import Member, Rendezvous

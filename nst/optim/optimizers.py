@@ -1,8 +1,8 @@
 """Optimizers of the variables that the image is made of, behind torch's `step(closure)`.
 
-An optimizer is made by a function of the list of variables that returns a `torch.optim.Optimizer`; its `step`
-calls the closure (one evaluation: forward and backward) as often as it needs. To add one, name the
-function, or any class of `torch.optim`, in a YAML of the `optimizer` group:
+An optimizer is made by a function of the list of variables that returns a `torch.optim.Optimizer`;
+its `step` calls the closure (one evaluation: forward and backward) as often as it needs. To add
+one, name the function, or any class of `torch.optim`, in a YAML of the `optimizer` group:
 
     _target_: torch.optim.RMSprop
     _partial_: true

@@ -29,7 +29,8 @@ class Guard:
 
     Attributes:
         policy: `stop` ends the run as failed with its best image; `recover` returns to the best
-            image, forgets the optimizer's state, halves the learning rate for the rest of the stage and goes on.
+            image, forgets the optimizer's state, halves the learning rate for the rest of the
+            stage and goes on.
         blow_up: a total above this multiple of the best one is bad; None allows any finite total
             (L-BFGS from noise may jump a thousandfold and still come down).
         attempts: recoveries after which the run stops all the same.

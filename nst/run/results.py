@@ -13,8 +13,8 @@ from nst.objective import Region, Terms
 from nst.objective.terms import Named
 from nst.run.records import Budget, Recovery, Row, Status
 
-# The total of a picture may be this many times that of the image that it was made of before anything
-# is said: rounding to 8 bits costs less, in all that was tried.
+# The total of a picture may be this many times that of the image that it was made of before
+# anything is said: rounding to 8 bits costs less, in all that was tried.
 TOLERATED = 1.05
 _NOTHING = 1e-3
 
@@ -104,8 +104,8 @@ class Result:
     """A finished run.
 
     Attributes:
-        picture: the image with the lowest total of the size in which the run ended, 8-bit sRGB; RGBA where
-            the content picture's transparency was kept.
+        picture: the image with the lowest total of the size in which the run ended, 8-bit sRGB;
+            RGBA where the content picture's transparency was kept.
         last_picture: the image at the end; with `steps` used up it is one update past the last row.
         losses: one row per evaluation, those before a resumption too.
         recoveries: see `nst.run.records.Recovery`.
