@@ -130,11 +130,22 @@ def _configured(run: Run, *sections: str) -> str:
     return json.dumps([chosen, swept], sort_keys=True, default=str)
 
 
+# What says which pictures a run compares with, and how it takes them.
+_PICTURES = (
+    "content",
+    "style",
+    "style_weights",
+    "style_scale",
+    "style_size",
+    "regions",
+    "color",
+    "resize",
+)
 ASPECTS: Mapping[str, Aspect] = {
     "network weights": _weights,
     "image size": _size,
     "layers": _layers,
     "loss weights": lambda run: _configured(run, "loss"),
     "statistics": lambda run: _configured(run, "content_loss", "style_loss"),
-    "pictures": lambda run: _configured(run, "content", "style", "resize"),
+    "pictures": lambda run: _configured(run, *_PICTURES),
 }

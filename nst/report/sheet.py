@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def compose(sweep: Sweep, title: str, best: str | None, measure: str = "total") 
     """Place title, inputs, labels, results and captions on a sheet that fits them."""
     layout = arrange(sweep)
     pictures = {run.name: _result(run) for run in sweep.runs}
-    inputs = [*_inputs(sweep, "content"), *_inputs(sweep, "style")]
+    inputs = [picture for kind in _kinds(sweep) for picture in _inputs(sweep, kind)]
     plan = _plan(sweep, layout, [*pictures.values(), *(item.picture for item in inputs)])
     sheet = Sheet(plan.width, plan.height)
     _draw_header(sheet, plan, inputs, title, _subtitle(sweep))
@@ -288,14 +289,25 @@ def _result(run: Run) -> Picture | None:
     return thumbnail(made[0], pixels) if shown else None
 
 
+def _kinds(sweep: Sweep) -> list[str]:
+    """Return the names of the prepared inputs: content, styles, and regions where there are any."""
+    names = {path.stem for run in sweep.runs for path in (run.folder / "images").glob("*.png")}
+    more = (name for name in names if re.fullmatch(r"style_\d+|regions", name))
+    others = sorted(more, key=lambda name: (name == "regions", len(name), name))
+    return ["content", "style", *others]
+
+
 def _inputs(sweep: Sweep, kind: str) -> list[Input]:
     """Return the prepared ``kind`` picture, or where it was swept one per level."""
+    key = "regions.content" if kind == "regions" else kind.partition("_")[0]
+    shown = kind.replace("_", " ")
     found: dict[str, Path] = {}
     for run in sweep.runs:
         path = run.folder / "images" / f"{kind}.png"
         if path.is_file():
-            found.setdefault(run.levels.get(kind, ""), path)
-    labels = {level: f"{kind} = {text.level(level)}" if level else kind for level in found}
+            found.setdefault(run.levels.get(key, ""), path)
+    labels = {level: f"{shown} = {text.level(level)}" if level else shown for level in found}
     pixels = int(INPUT_WIDEST * DPI)
-    shown = [Input(labels[level], thumbnail(path, pixels)) for level, path in found.items()]
-    return shown or [Input(kind, None)]
+    return [Input(labels[level], thumbnail(path, pixels)) for level, path in found.items()] or [
+        Input(shown, None)
+    ]
