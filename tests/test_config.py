@@ -147,6 +147,11 @@ def test_value_out_of_range_names_its_key(override: str) -> None:
         schema.validate(config(override))
 
 
+def test_key_of_another_option_is_checked_too() -> None:
+    with pytest.raises(InputError, match=r"^style_loss\.directions must be "):
+        schema.validate(config("style_loss=sliced_wasserstein", "style_loss.directions=0"))
+
+
 def test_missing_value_is_named() -> None:
     with pytest.raises(InputError, match=r"^init\.path must be given"):
         schema.validate(config("init=image"))
@@ -220,6 +225,7 @@ def test_config_knows_all_poolings_and_formats() -> None:
         ("optimizer=lbfgs", nst.lbfgs),
         ("init=random", nst.inits.random),
         ("parametrization=fourier", nst.fourier),
+        ("style_loss=sliced_wasserstein", nst.statistics.SlicedWasserstein),
     ],
 )
 def test_a_default_is_the_same_in_both(option: str, made: Callable[..., object]) -> None:

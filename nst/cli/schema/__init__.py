@@ -18,14 +18,18 @@ from nst.cli.schema.groups import (
     BudgetConf,
     CheckpointConf,
     ContentInitConf,
+    CosineConf,
+    CovarianceConf,
     FourierConf,
     FreeGamutConf,
     GramConf,
     GuardConf,
+    HistogramConf,
     ImageInitConf,
     LayersConf,
     LbfgsConf,
     LossConf,
+    MeanStdConf,
     Memory,
     Metric,
     ModelConf,
@@ -36,8 +40,10 @@ from nst.cli.schema.groups import (
     RandomInitConf,
     Resize,
     ScheduleConf,
+    SlicedWassersteinConf,
     SrgbGamutConf,
     StyleInitConf,
+    WassersteinConf,
 )
 from nst.cli.schema.ranges import above, at_least, not_blank
 from nst.errors import InputError
@@ -106,7 +112,13 @@ def register() -> None:
     store.store(group="schema/parametrization", name="fourier", node=FourierConf)
     store.store(group="schema/loss", name="balanced", node=BalancedLossConf)
     store.store(group="schema/content_loss", name="mse", node=MseConf)
+    store.store(group="schema/content_loss", name="cosine", node=CosineConf)
     store.store(group="schema/style_loss", name="gram", node=GramConf)
+    store.store(group="schema/style_loss", name="mean_std", node=MeanStdConf)
+    store.store(group="schema/style_loss", name="covariance", node=CovarianceConf)
+    store.store(group="schema/style_loss", name="wasserstein", node=WassersteinConf)
+    store.store(group="schema/style_loss", name="sliced_wasserstein", node=SlicedWassersteinConf)
+    store.store(group="schema/style_loss", name="histogram", node=HistogramConf)
     store.store(group="schema/gamut", name="srgb", node=SrgbGamutConf)
     store.store(group="schema/gamut", name="free", node=FreeGamutConf)
 
