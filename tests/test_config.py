@@ -144,6 +144,11 @@ def test_value_out_of_range_names_its_key(override: str) -> None:
         schema.validate(config(*options, override))
 
 
+def test_key_of_another_option_is_checked_too() -> None:
+    with pytest.raises(InputError, match=r"^style_loss\.directions must be "):
+        schema.validate(config("style_loss=sliced_wasserstein", "style_loss.directions=0"))
+
+
 def test_missing_value_is_named() -> None:
     with pytest.raises(InputError, match=r"^init\.path must be given"):
         schema.validate(config("init=image"))
@@ -221,6 +226,7 @@ def test_a_choice_of_names_is_given_as_a_name_and_another_is_refused() -> None:
         ("init=random", nst.inits.random),
         ("init=noisy", nst.inits.noisy),
         ("parametrization=fourier", nst.fourier),
+        ("style_loss=sliced_wasserstein", nst.statistics.SlicedWasserstein),
     ],
 )
 def test_a_default_is_the_same_in_both(option: str, made: Callable[..., object]) -> None:

@@ -320,7 +320,7 @@ class Objective:
                 weights[tap] = weights.get(tap, 0.0) + source.weight
         blends = {tap: found / weights[tap] for tap, found in sums.items()}
         if isinstance(statistic, Moments):
-            return {tap: statistic.target(blend) for tap, blend in blends.items()}
+            return {tap: statistic.target(blend[0])[None] for tap, blend in blends.items()}
         return blends
 
     def _gathered_of(self, term: Term, source: Source, border: Border) -> dict[str, Tensor]:
@@ -426,7 +426,7 @@ class Objective:
                 distance = statistic.distance(*(one[0] for one in compared))[None]
             else:
                 distance = torch.vmap(statistic.distance)(*compared)
-            found[measure.key] = distance
+            found[measure.key] = distance.to(images)
         return found
 
     def _summary(

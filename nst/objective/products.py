@@ -33,15 +33,16 @@ def over_channels(matrix: Tensor, feature: Tensor) -> Tensor:
     """M F.
 
     Args:
-        matrix: M, B x C x C.
+        matrix: M, B x K x C or 1 x K x C.
         feature: B x C x H x W.
 
     Returns:
-        B x C x H x W.
+        B x K x H x W.
     """
-    if len(matrix) == 1 and _channels_innermost(feature):
+    if len(feature) == 1 and _channels_innermost(feature):
         return F.conv2d(feature, matrix[0, :, :, None, None])
-    return (matrix @ feature.flatten(2)).view(feature.shape)
+    batch, _, *sides = feature.shape
+    return (matrix @ feature.flatten(2)).view(batch, matrix.shape[1], *sides)
 
 
 def _channels_innermost(feature: Tensor) -> bool:

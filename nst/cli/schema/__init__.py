@@ -19,17 +19,21 @@ from nst.cli.schema.groups import (
     CheckpointConf,
     ColorConf,
     ContentInitConf,
+    CosineConf,
+    CovarianceConf,
     FourierConf,
     FreeGamutConf,
     GradientsLossConf,
     GramConf,
     GrayInitConf,
     GuardConf,
+    HistogramConf,
     ImageInitConf,
     LayersConf,
     LbfgsConf,
     LossConf,
     MatchColorConf,
+    MeanStdConf,
     ModelConf,
     MseConf,
     NoisyInitConf,
@@ -40,9 +44,11 @@ from nst.cli.schema.groups import (
     RegionsConf,
     ResultInitConf,
     ScheduleConf,
+    SlicedWassersteinConf,
     SrgbGamutConf,
     StyleInitConf,
     StyleStatsInitConf,
+    WassersteinConf,
 )
 from nst.cli.schema.ranges import above, at_least, not_blank, numbers, pictures
 from nst.errors import InputError
@@ -126,7 +132,13 @@ def register() -> None:
     store.store(group="schema/color", name="plain", node=ColorConf)
     store.store(group="schema/color", name="match", node=MatchColorConf)
     store.store(group="schema/content_loss", name="mse", node=MseConf)
+    store.store(group="schema/content_loss", name="cosine", node=CosineConf)
     store.store(group="schema/style_loss", name="gram", node=GramConf)
+    store.store(group="schema/style_loss", name="mean_std", node=MeanStdConf)
+    store.store(group="schema/style_loss", name="covariance", node=CovarianceConf)
+    store.store(group="schema/style_loss", name="wasserstein", node=WassersteinConf)
+    store.store(group="schema/style_loss", name="sliced_wasserstein", node=SlicedWassersteinConf)
+    store.store(group="schema/style_loss", name="histogram", node=HistogramConf)
     store.store(group="schema/gamut", name="srgb", node=SrgbGamutConf)
     store.store(group="schema/gamut", name="free", node=FreeGamutConf)
 

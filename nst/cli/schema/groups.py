@@ -224,6 +224,51 @@ class RegionsConf:
             pictures(f"regions.{key}", getattr(self, key), optional=True)
 
 
+class MeanStdConf:
+    """`style_loss=mean_std`."""
+
+    _target_: str = "nst.statistics.MeanStd"
+
+
+@dataclass
+class CovarianceConf:
+    """`style_loss=covariance`."""
+
+    _target_: str = "nst.statistics.Covariance"
+
+
+@dataclass
+class WassersteinConf:
+    """`style_loss=wasserstein`."""
+
+    _target_: str = "nst.statistics.Wasserstein"
+
+
+@dataclass
+class SlicedWassersteinConf:
+    """`style_loss=sliced_wasserstein`."""
+
+    directions: int = MISSING
+    _target_: str = "nst.statistics.SlicedWasserstein"
+
+    def __post_init__(self) -> None:
+        at_least("style_loss.directions", self.directions, 1)
+
+
+@dataclass
+class HistogramConf:
+    """`style_loss=histogram`."""
+
+    _target_: str = "nst.statistics.Histogram"
+
+
+@dataclass
+class CosineConf:
+    """`content_loss=cosine`."""
+
+    _target_: str = "nst.statistics.Cosine"
+
+
 @dataclass
 class PrecisionConf:
     """`precision=...`."""

@@ -74,14 +74,19 @@ class Moments(ABC):
         """
 
     def target(self, gathered: Tensor) -> Tensor:
-        """What `distance` needs of one picture's moments, or a blend's: by default themselves."""
+        """What `distance` needs of a target's moments, by default themselves.
+
+        They are one picture's or a blend's, both without the batch's axis. What does not hang on
+        the image is computed here, once.
+        """
         return gathered
 
     def distance(self, gathered: Tensor, target: Tensor) -> Tensor:
         """How far one picture's moments are from a target, without the batch's axis; a scalar.
 
         By default the mean squared difference. 0 is no distance; autograd differentiates it, and of
-        a batch `torch.vmap` makes one call: its branches may not depend on the values.
+        a batch `torch.vmap` makes one call: its branches may not depend on the values. It may be of
+        another type than the image, and so may what is gathered.
         """
         return F.mse_loss(gathered, target)
 
