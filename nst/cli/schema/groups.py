@@ -224,6 +224,7 @@ class RegionsConf:
             pictures(f"regions.{key}", getattr(self, key), optional=True)
 
 
+@dataclass
 class MeanStdConf:
     """`style_loss=mean_std`."""
 
