@@ -337,12 +337,14 @@ class _View:
     Attributes:
         content: the content picture, 1 x 3 x H x W.
         seen: it as the network sees it.
-        styles: the style pictures likewise, each 1 x 3 x h x w.
+        originals: the style pictures, each 1 x 3 x h x w.
+        styles: they as the network sees them.
         regions: of the image, and which of the styles they are to be like.
     """
 
     content: Tensor
     seen: Tensor
+    originals: list[Tensor]
     styles: list[Tensor]
     regions: list[Region]
 
@@ -410,7 +412,8 @@ class _Plan:
         """The pictures by name, as they make a run what it is."""
         view = self.view
         found: dict[str, object] = {"content picture": view.content}
-        for number, picture in enumerate(view.styles, start=1):
+        # As they were given: what a colour matching makes of them is rounded as the machine does.
+        for number, picture in enumerate(view.originals, start=1):
             found["style picture" if number == 1 else f"style picture {number}"] = picture
         if len(view.styles) > 1:
             found["style_weights"] = self.style_weights
@@ -424,10 +427,10 @@ class _Plan:
         return {**found, "color": described(self.color)}
 
     def _view(self, side: int) -> _View:
-        content, styles = self.pictures.tensors(side)
-        seen, styles = self.color.pictures(content, styles)
+        content, originals = self.pictures.tensors(side)
+        seen, styles = self.color.pictures(content, originals)
         found = [self._region(area, seen, styles) for area in self.areas]
-        return _View(content, seen, styles, found)
+        return _View(content, seen, originals, styles, found)
 
     def _region(self, area: Area, content: Tensor, styles: Sequence[Tensor]) -> Region:
         mask = to_tensor(area.mask, content.shape[2:])

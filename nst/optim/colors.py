@@ -96,6 +96,10 @@ class Content(Color):
         """Of images with the content's chroma."""
         return partial(_Toned, parametrization, content_of)
 
+    def finished(self, image: Tensor, content: Tensor) -> Tensor:
+        """As it is, but for luminance out of range, which clipping would turn into other colours."""
+        return color.with_chroma_of(image, content)
+
 
 @dataclass(frozen=True)
 class OriginalColors(Color):
