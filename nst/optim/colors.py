@@ -97,7 +97,7 @@ class Content(Color):
         return partial(_Toned, parametrization, content_of)
 
     def finished(self, image: Tensor, content: Tensor) -> Tensor:
-        """As it is, but for luminance out of range, which clipping would turn into other colours."""
+        """As it is, but for luminance out of range, which clipping would change the chroma of."""
         return color.with_chroma_of(image, content)
 
 
