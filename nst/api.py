@@ -19,7 +19,7 @@ from nst.network.vgg import VGG19, Pooling, usual_pooling
 from nst.network.weights import Weights, resolve
 from nst.objective import Objective, Precision, Region, Source, Terms, transfer
 from nst.objective.balanced import balanced
-from nst.objective.cost import largest_piece
+from nst.objective.cost import kept, largest_piece
 from nst.objective.gradients import balanced_by_gradients
 from nst.objective.objective import fitted
 from nst.objective.statistics.base import described
@@ -169,6 +169,7 @@ def stylize(
             *shape,
             compute.precision,
             joint=loss.joint,
+            kept=kept(loss.style_loss, loss.layers[1]) + kept(loss.content_loss, loss.layers[0]),
         )
         plan = _Plan(
             pictures=pictures,

@@ -29,7 +29,7 @@ INSIDE = {
         "products": set(),
         "tiling": set(),
         "variation": set(),
-        "cost": set(),
+        "cost": {"statistics"},
         "masks": set(),
         "statistics": {"products", "tiling"},
         "terms": {"statistics"},

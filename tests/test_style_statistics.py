@@ -16,6 +16,7 @@ from nst.network.vgg import VGG19
 from nst.network.weights import Weights
 from nst.objective import Objective, Precision, transfer
 from nst.objective.batch import Batch, signature
+from nst.objective.cost import BYTES_OF_VALUE, kept, needed
 from nst.objective.statistics import (
     Comparison,
     Cosine,
@@ -475,3 +476,15 @@ def test_what_they_are_made_with_is_a_part_of_their_identity() -> None:
     assert described(SlicedWasserstein(5)) == before
     with pytest.raises(nst.InputError, match="directions must be at least 1, not 0"):
         SlicedWasserstein(0)
+
+
+def test_what_distributions_keep_counts_in_the_estimate_of_memory() -> None:
+    taps = ["relu1_1", "relu2_1", "relu3_1"]
+    values = 64 + 128 / 4 + 256 / 16
+    assert kept(Histogram(), taps) == pytest.approx(BYTES_OF_VALUE * values)
+    directions = 8 * (1 + 1 / 4 + 1 / 16)
+    assert kept(SlicedWasserstein(8), taps) == pytest.approx(BYTES_OF_VALUE * directions)
+    assert kept(Covariance(), taps) == 0
+    for tile_size in (None, 64):
+        more = needed(100, 100, "fp32", tile_size, 10.0) - needed(100, 100, "fp32", tile_size)
+        assert more == 10 * 100 * 100

@@ -5,18 +5,45 @@ rounded up: `ru_maxrss` of fresh processes, less what program and network take, 
 whole, 256 to 768 px: 2800 in float32, 2220 in bfloat16; a tile of 768 px in 1536 px: 1930 and 1000.
 """
 
+from collections.abc import Iterable
+
+import torch
+
 from nst.network.architecture import VGG_19
+from nst.objective.statistics import Distribution, Positions, Statistic
 
 # Bytes per pixel of a picture taken as a whole; per pixel of a tile, halo included; both for a
 # network in float32 and in bfloat16.
 BYTES = {"full": {"fp32": 2900, "bf16": 2300}, "tiled": {"fp32": 2300, "bf16": 1300}}
 # What a tiled picture's own tensors take per pixel: variables, image, gradient, content features.
 BYTES_OUTSIDE_TILES = 92
+# What a value costs that a distribution keeps: it, its order and its slope. Measured at 384 px.
+BYTES_OF_VALUE = 26
 # Both sides' halo at the deepest of those taps, px.
 HALO = 2 * VGG_19.halos(["relu5_1"])[0]
 
 
-def needed(height: int, width: int, precision: str, tile_size: int | None = None) -> int:
+def kept(statistic: Statistic, taps: Iterable[str]) -> float:
+    """Bytes per pixel of the whole picture that a statistic keeps, whether it is tiled or not.
+
+    Args:
+        statistic: of a term.
+        taps: its layers.
+    """
+    if not isinstance(statistic, Distribution):
+        return 0.0
+    values = 0.0
+    for tap in taps:
+        _, channels, *_ = VGG_19.feature_shape((1, 3, 1, 1), tap)
+        position = torch.zeros(1, channels, 1, 1)
+        found = statistic.gather(position, Positions((1, channels, 1, 1))).shape[1]
+        values += found / 4 ** VGG_19.level(tap)
+    return BYTES_OF_VALUE * values
+
+
+def needed(
+    height: int, width: int, precision: str, tile_size: int | None = None, kept: float = 0.0
+) -> int:
     """Bytes that one evaluation takes, beside the program, the network and the optimizer.
 
     Args:
@@ -24,13 +51,15 @@ def needed(height: int, width: int, precision: str, tile_size: int | None = None
         width: likewise.
         precision: of the network; what is not `bf16` is float32.
         tile_size: see `nst.objective.Objective`.
+        kept: bytes per pixel that statistics keep, see `kept`.
     """
     kind = precision if precision == "bf16" else "fp32"
-    whole = BYTES["full"][kind] * height * width
+    always = int(kept * height * width)
+    whole = BYTES["full"][kind] * height * width + always
     if tile_size is None or max(height, width) <= tile_size:
         return whole
     tile = _tile(height, width, tile_size)
-    return BYTES["tiled"][kind] * tile + BYTES_OUTSIDE_TILES * height * width
+    return BYTES["tiled"][kind] * tile + BYTES_OUTSIDE_TILES * height * width + always
 
 
 def largest_piece(height: int, width: int, tile_size: int | None) -> int:

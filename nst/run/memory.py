@@ -34,6 +34,7 @@ def choose_tile_size(
     precision: str,
     *,
     joint: bool = True,
+    kept: float = 0.0,
 ) -> int | None:
     """Whether to tile a picture, and how.
 
@@ -46,6 +47,7 @@ def choose_tile_size(
         width: likewise.
         precision: of the network, see `nst.objective.Objective`.
         joint: likewise; without it `auto` does not tile.
+        kept: bytes per pixel that statistics keep, see `nst.objective.cost.kept`.
 
     Returns:
         `tile_size` for `nst.objective.Objective`, None for whole pictures.
@@ -60,13 +62,15 @@ def choose_tile_size(
     if memory == "full" or (memory == "auto" and not joint):
         return None
     room = free(device)
-    if memory == "auto" and (room is None or needed(height, width, precision) <= SHARE * room):
+    if memory == "auto" and (
+        room is None or needed(height, width, precision, kept=kept) <= SHARE * room
+    ):
         return None
     if tile_size is None:
         fitting = (
             size
             for size in TILE_SIZES
-            if room is None or needed(height, width, precision, size) <= SHARE * room
+            if room is None or needed(height, width, precision, size, kept) <= SHARE * room
         )
         tile_size = next(fitting, TILE_SIZES[-1])
     if memory == "auto" and room is not None:
@@ -74,10 +78,10 @@ def choose_tile_size(
             "Tiled: %d x %d px would take %.1f GiB of %.1f GiB free; tile_size=%d takes %.1f GiB",
             width,
             height,
-            needed(height, width, precision) / 2**30,
+            needed(height, width, precision, kept=kept) / 2**30,
             room / 2**30,
             tile_size,
-            needed(height, width, precision, tile_size) / 2**30,
+            needed(height, width, precision, tile_size, kept) / 2**30,
         )
     return tile_size
 
