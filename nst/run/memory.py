@@ -78,7 +78,7 @@ def choose_tile_size(
             "Tiled: %d x %d px would take %.1f GiB of %.1f GiB free; tile_size=%d takes %.1f GiB",
             width,
             height,
-            needed(height, width, precision, kept=kept) / 2**30,
+            whole / 2**30,
             room / 2**30,
             tile_size,
             needed(height, width, precision, tile_size, kept) / 2**30,
