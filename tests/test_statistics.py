@@ -124,7 +124,7 @@ class Mean(Moments):
     factor: float = 1.0
 
     def gather(self, features: Tensor, positions: Positions) -> Tensor:
-        return self.factor * features.sum((2, 3)) / positions.count
+        return self.factor * positions.mean(features)
 """
 
 

@@ -62,9 +62,8 @@ def choose_tile_size(
     if memory == "full" or (memory == "auto" and not joint):
         return None
     room = free(device)
-    if memory == "auto" and (
-        room is None or needed(height, width, precision, kept=kept) <= SHARE * room
-    ):
+    whole = needed(height, width, precision, kept=kept)
+    if memory == "auto" and (room is None or whole <= SHARE * room):
         return None
     if tile_size is None:
         fitting = (
