@@ -287,6 +287,7 @@ def test_everything_together_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         "style_weights": [1, 2, 3],
         "style_scale": [1, 0.75, 1.5],
         "color": nst.colors.Content(),
+        "style_loss": nst.statistics.Wasserstein(),
         "schedule": [nst.Scale(0.5, 3), nst.Scale(1, None)],
         "memory": "tiled",
         "tile_size": 16,
