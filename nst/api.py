@@ -56,6 +56,8 @@ from nst.run.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
+_LARGEST_STYLE = 65535  # px on the longest side, which is what the picture formats hold
+
 
 def stylize(
     content: Picture,
@@ -126,21 +128,21 @@ def stylize(
     """
     loss, network, compute = loss or Loss(), network or Network(), compute or Compute()
     keep, budget, guard = keep or Keep(), budget or Budget(evaluations=50), guard or Guard()
-    areas_of, color = regions or Regions(), color or colors.Transfer()
-    groups = loss, network, compute, keep, budget, guard, areas_of, color
+    asked_regions, color = regions or Regions(), color or colors.Transfer()
+    groups = loss, network, compute, keep, budget, guard, asked_regions, color
     kinds = Loss, Network, Compute, Keep, Budget, Guard, Regions, Color
     for value, kind in zip(groups, kinds, strict=True):
         if not isinstance(value, kind):
             name = kind.__name__.lower()
             known = "nst.colors.Color" if kind is Color else f"nst.{kind.__name__}"
             raise InputError(f"{name} must be an {known}, not {value!r}")
-    _check(loss, size, resize, alpha, areas_of.border, seed, max_megapixels)
+    _check(loss, size, resize, alpha, seed, max_megapixels)
     schedules.check(schedule)
     where = resolve_device(compute.device)
     if size is None:
         size = 256 if where.type == "cpu" else 512
     sizes = [max(1, round(size * scale.factor)) for scale in schedule]
-    styles = [style] if isinstance(style, str | Path | Image.Image | Tensor) else list(style)
+    styles = _listed(style)
     pictures = inputs.load(
         content,
         styles,
@@ -152,7 +154,7 @@ def stylize(
         layer=VGG_19.deepest(loss.taps),
         max_megapixels=max_megapixels,
     )
-    areas = load_areas(areas_of, pictures.content, pictures.styles, max_megapixels)
+    areas = load_areas(asked_regions, pictures.content, pictures.styles, max_megapixels)
     # Read now: the file may be gone when the run is done.
     transparency = images.transparency(content, max_megapixels) if alpha == "keep" else None
     shape = pictures.shape(size)
@@ -166,17 +168,17 @@ def stylize(
             compute.memory,
             compute.tile_size,
             where,
-            *shape,
+            *_largest_shape(pictures, size),
             compute.precision,
             joint=loss.joint,
-            kept=kept(loss.style_loss, loss.layers[1]) + kept(loss.content_loss, loss.layers[0]),
+            kept=len(areas) * kept(loss.style_loss, loss.layers[1]),
         )
         plan = _Plan(
             pictures=pictures,
             max_megapixels=max_megapixels,
             areas=areas,
             style_weights=_style_weights(style_weights, len(styles), areas),
-            border=areas_of.border,
+            border=asked_regions.border,
             color=color,
             size=size,
             loss=loss,
@@ -187,7 +189,7 @@ def stylize(
         beginning = _beginning(plan, init, seed, sizes[0])
         weights = resolve(network.weights, network.seed)
         pooling = network.pooling or usual_pooling(weights)
-        measure = _Measure(plan, weights, pooling, partial(_beginning, plan, init, seed))
+        measure = _Measure(plan, weights, pooling, beginning if loss.gradients else None)
         bounded = color.parametrized(gamut(parametrization), plan.content_of)
         trainer = Trainer(
             [measure.stage(scale, side) for scale, side in zip(schedule, sizes, strict=True)],
@@ -252,7 +254,6 @@ def _check(
     size: object,
     resize: object,
     alpha: object,
-    border: object,
     seed: object,
     megapixels: float | None,
 ) -> None:
@@ -264,7 +265,6 @@ def _check(
     at_least_1("size", size)
     one_of("resize", resize, get_args(Resize))
     one_of("alpha", alpha, get_args(Alpha))
-    one_of("border", border, get_args(Border))
     if megapixels is not None and not megapixels > 0:
         raise InputError(f"max_megapixels must be greater than 0, not {megapixels!r}")
     if not isinstance(seed, int):
@@ -281,6 +281,32 @@ def _check(
             style_weight,
             content_weight,
         )
+
+
+def _largest_shape(pictures: Inputs, size: int) -> tuple[int, int]:
+    """Height and width of the picture that takes most memory.
+
+    A style takes about a third of what the image takes: nothing is differentiated through it.
+    """
+    height, width = pictures.shape(size)
+    for style, scale in zip(pictures.styles, pictures.style_scales, strict=True):
+        shape = images.target_size(style, inputs.style_side(size, scale), pictures.resize)
+        if math.prod(shape) / 3 > height * width:
+            height, width = (round(side / 3**0.5) for side in shape)
+    return height, width
+
+
+def _listed(style: Picture | Sequence[Picture]) -> list[Picture]:
+    """The styles as a list.
+
+    Raises:
+        InputError: there is none.
+    """
+    if isinstance(style, str | Path | Image.Image | Tensor):
+        return [style]
+    if not isinstance(style, Sequence) or not style:
+        raise InputError(f"style must be a picture or a list of pictures, not {style!r}")
+    return list(style)
 
 
 def _style_weights(
@@ -312,9 +338,12 @@ def _style_scales(
     """
     name, given = ("style_scale", scale) if side is None else ("style_size", side)
     found = _each(name, given if isinstance(given, Sequence) else [given] * count, count)
-    if not all(0 < one < math.inf for one in found):
-        raise InputError(f"{name} must be greater than 0, not {found}")
-    return tuple(one if side is None else one / size for one in found)
+    scales = tuple(one if side is None else one / size for one in found)
+    if not all(0 < one and one * size <= _LARGEST_STYLE for one in scales):
+        raise InputError(
+            f"{name} must be greater than 0, and a style at most {_LARGEST_STYLE} px, not {found}"
+        )
+    return scales
 
 
 def _each(name: str, given: Sequence[float], count: int) -> list[float]:
@@ -323,7 +352,7 @@ def _each(name: str, given: Sequence[float], count: int) -> list[float]:
     Raises:
         InputError: they are others.
     """
-    numbers = list(given)
+    numbers = list(given) if isinstance(given, Sequence) else [given]
     if len(numbers) != count:
         raise InputError(f"{name} needs a number for each of {count} styles, not {len(numbers)}")
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
@@ -418,6 +447,8 @@ class _Plan:
             found["style picture" if number == 1 else f"style picture {number}"] = picture
         if len(view.styles) > 1:
             found["style_weights"] = self.style_weights
+            for area in self.areas:
+                found[f"styles of region {area.name}"] = [number for number, _ in area.styles]
         for region in view.regions:
             masks = {"": region.mask}
             masks |= {f" on {n}": one.mask for n, one in enumerate(region.sources, start=1)}
@@ -483,7 +514,7 @@ class _Measure:
         plan: of the run.
         weights: of the network.
         pooling: of the network.
-        beginning: makes the starting image in the size of a stage.
+        beginning: the starting image, where weights by gradients are measured at it.
 
     Attributes:
         scales: those of the objectives that were made, by the longest side, see
@@ -495,7 +526,7 @@ class _Measure:
         plan: _Plan,
         weights: Weights,
         pooling: Pooling,
-        beginning: Callable[[int], Tensor],
+        beginning: Tensor | None,
     ) -> None:
         self.plan, self.weights, self.pooling = plan, weights, pooling
         self._beginning = beginning
@@ -518,10 +549,13 @@ class _Measure:
         make: Callable[..., Objective] = transfer
         if loss.strength is not None:
             make = partial(balanced, strength=loss.strength)
-        elif loss.gradients:
-            known = self.scales.get(side)
-            image = view.seen if known else self.plan.color.seen(self._beginning(side))
-            make = partial(balanced_by_gradients, image=image, weights=known)
+        elif self._beginning is not None:
+            image = schedules.resized(self._beginning, view.content.shape[2:])
+            make = partial(
+                balanced_by_gradients,
+                image=self.plan.color.seen(image),
+                weights=self.scales.get(side),
+            )
         return make(
             network,
             view.seen,
@@ -575,7 +609,7 @@ def _result(
     image, last_image = (
         plan.color.finished(one, content) for one in (outcome.image, outcome.last_image)
     )
-    picture, clipped = images.to_picture(image), images.clipped(image)
+    picture, clipped = images.to_picture(image), images.clipped(outcome.image)
     saved = images.to_tensor(images.as_saved(picture, saved_as), plan.shape).to(plan.where)
     saved = plan.color.seen(saved)
     with memory_kept(plan.where, plan.largest_piece), tf32(False):

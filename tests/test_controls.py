@@ -132,12 +132,12 @@ def test_small_region_neither_divides_by_zero_nor_speaks_for_the_whole(
 ) -> None:
     content, first, second, image = pictures
     tiny = torch.zeros_like(content[:, :1])
-    tiny[..., -1, -1] = 1  # a position of relu1_1, and a quarter of one of relu2_1
+    tiny[..., -4:, -4:] = 1  # 16 positions of relu1_1, and 4 of relu2_1
     parts = [Region([Source(first)], "tiny", tiny), Region([Source(second)], "rest", 1 - tiny)]
     objective = transfer(network, content, parts, **LAYERS)
     shares = {one.key: one.share for one in objective.aims.measures if one.term == "style"}
-    assert shares["style/relu1_1/tiny"] == pytest.approx(1 / (40 * 56))
-    assert shares["style/relu2_1/tiny"] == pytest.approx(1 / (40 * 56))
+    assert shares["style/relu1_1/tiny"] == pytest.approx(16 / (40 * 56))
+    assert shares["style/relu2_1/tiny"] == pytest.approx(16 / (40 * 56))
     assert slope(objective, image)[1].isfinite().all()
     # Nothing of relu2_1 sees the region alone.
     inside = [Region(one.sources, one.name, one.mask, "inside") for one in parts]
@@ -318,7 +318,7 @@ def test_everything_together_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         ({"style_scale": [1]}, "style_scale needs a number"),
         ({"style_scale": 0}, "style_scale must be greater than 0"),
         ({"style_size": [0, 4]}, "style_size must be greater than 0"),
-        ({"style_size": 1}, "style_scale=0.03125 is too small"),
+        ({"style_size": 1}, "at 1 px of a style is too small"),
         ({"regions": nst.Regions(["mask"])}, "regions.content needs a mask or null for each of 2"),
         ({"regions": nst.Regions([None, None])}, "only one of the masks can be null"),
         ({"regions": nst.Regions(["ones", None])}, "leave nothing"),
@@ -329,7 +329,6 @@ def test_everything_together_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         ({"regions": nst.Regions("map", ["mask", "map"])}, "the colour #000000 of the other map"),
         ({"regions": nst.Regions("noise", ["map", "map"])}, "no map of flat colours"),
         ({"regions": nst.Regions(["mask", None]), "style_weights": [1, 2]}, "each region has one"),
-        ({"regions": nst.Regions(["mask", None], border="soft")}, "border must be one of"),
         ({"regions": 5}, "regions must be an nst.Regions"),
         ({"color": "match"}, "color must be"),
         ({"style_loss": nst.statistics.MSE()}, "MSE compares position by position, with one"),
@@ -388,3 +387,56 @@ def test_controls_from_the_command_line(nst_command: Command, tmp_path: Path) ->
     for wrong in ("style_weights=[1,2]", "regions.content=[left.png,left.png]", "style=3"):
         done = nst_command(*asked, wrong)
         assert (done.returncode, done.stderr.strip().count("\n")) == (2, 0), done.stderr
+
+
+def test_checkpoint_knows_which_style_a_region_gets(tmp_path: Path) -> None:
+    left, right = halves(xor_picture())
+    styles = [checker_picture(), xor_picture().rotate(90)]
+    path, asked = tmp_path / "checkpoint.pt", iter(["", "", "enough"])
+
+    def run(masks: Sequence[Image.Image], **options: object) -> nst.Result:
+        return stylize(xor_picture(), styles, regions=nst.Regions(masks), **SMALL, **options)
+
+    run([left, right], checkpoint=path, stop_requested=lambda: next(asked) or None)
+    with pytest.raises(nst.InputError, match="region"):
+        run([right, left], resume=path)
+
+
+def test_style_of_which_nothing_is_left_is_refused() -> None:
+    dot = Image.new("L", checker_picture().size)
+    dot.putpixel((20, 20), 255)
+    asked = nst.Regions(None, [dot], border="inside")
+    with pytest.raises(nst.InputError, match=r"nothing of the region .* is left in any layer"):
+        stylize(xor_picture(), checker_picture(), regions=asked, **SMALL)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (1, 48, 64), (1, 1, 48, 64), (1, 3, 48, 64)])
+def test_masks_are_tensors_of_any_usual_shape(shape: tuple[int, ...]) -> None:
+    mask, style = torch.zeros(shape), checker_picture()
+    mask[..., :32] = 1
+    found = regions.load(nst.Regions([mask, None]), xor_picture(), [style, style], None)
+    assert np.asarray(found[0].mask).mean() == pytest.approx(127.5, abs=1)
+
+
+def test_what_is_transparent_in_a_mask_does_not_count(tmp_path: Path) -> None:
+    left, _ = halves(xor_picture())
+    white = Image.new("RGBA", left.size, "white")
+    white.putalpha(left)
+    white.save(tmp_path / "mask.png")
+    style = checker_picture()
+    found = regions.load(
+        nst.Regions([tmp_path / "mask.png", None]), xor_picture(), [style] * 2, None
+    )
+    assert np.array_equal(np.asarray(found[0].mask), np.asarray(left))
+    assert [area.name for area in found] == ["mask", "rest"]
+
+
+def test_border_of_regions_is_one_of_three() -> None:
+    with pytest.raises(nst.InputError, match="border must be one of"):
+        nst.Regions(border="soft")
+
+
+@pytest.mark.parametrize("style", [[], None, 5])
+def test_a_style_is_needed(style: object) -> None:
+    with pytest.raises(nst.InputError, match="style must be a picture or a list of pictures"):
+        stylize(xor_picture(), style, **SMALL)

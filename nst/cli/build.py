@@ -21,6 +21,7 @@ import nst
 from nst import api
 from nst.cli import record, schema
 from nst.cli.schema.choices import names
+from nst.cli.schema.groups import GradientsLossConf
 from nst.cli.settings import OUTSIDE, PLUGGABLE, config_sha256, resolved_yaml, settings_json
 from nst.errors import InputError
 from nst.files import hold
@@ -208,7 +209,7 @@ def _prepared(
         max_megapixels=options.max_megapixels,
         loss=Loss(
             strength=getattr(loss, "strength", None),  # of loss=balanced alone
-            gradients=getattr(loss, "gradients", False),  # of loss=gradients alone
+            gradients=isinstance(loss, GradientsLossConf),
             content_weight=loss.content_weight,
             style_weight=loss.style_weight,
             tv_weight=loss.tv_weight,
@@ -274,7 +275,7 @@ def check(config: DictConfig) -> None:
 
 
 def _instantiate(group: str, options: Any) -> Any:
-    """What a pluggable group's `_target_` names: a statistic, else a factory with its options.
+    """What a pluggable group's `_target_` names: an object, or a factory with its options.
 
     Raises:
         InputError: no such target, options that it does not take, or something of another kind.

@@ -141,11 +141,9 @@ class Job:
         best = result.best  # of a smaller size where the run ended in one
         if best and best.scale == 1 and (factor := excess(losses.total, best.total)):
             log.warning(
-                "The picture's total is %.3g times that of the image that was optimised: "
-                "saved as %s, with %.2f %% of its pixels clipped",
+                "The picture's total is %.3g times that of the image that was optimised: %s",
                 factor,
-                config.output.format.value,
-                100 * losses.clipped,
+                _loss_of_saving(config, losses.clipped),
             )
         log.info("Picture: %s", os.path.relpath(build.picture(folder, config)))
         if result.status == "interrupted":
@@ -193,6 +191,14 @@ def _say(reason: str) -> None:
         print(f"nst: {reason}", file=sys.stderr)
     else:
         log.error("nst: %s", reason)
+
+
+def _loss_of_saving(config: DictConfig, clipped: float) -> str:
+    """What becomes of an image when its picture is saved."""
+    if str(config.color.get("_target_")).endswith(".OriginalColors"):
+        return "it was optimised in the style's colours (color=original_colors)"
+    kind = config.output.format.value
+    return f"saved as {kind}, with {100 * clipped:.2f} % of its pixels clipped"
 
 
 def _aim(config: DictConfig) -> str:

@@ -66,7 +66,8 @@ def _contents(value: Any) -> Any:
     path = Path(value)
     try:
         if (path / "result.json").is_file():  # a run's folder
-            path = path / "result.json"
+            record = path / "result.json"
+            return [_contents(str(one)) for one in (record, *sorted(path.glob("result.*")))]
         about = path.stat()
         return _file_sha256(path, about.st_mtime_ns, about.st_size) if path.is_file() else value
     except (OSError, ValueError):

@@ -44,7 +44,7 @@ class Batch:
     """Objectives of equal `signature`, evaluated together.
 
     Args:
-        objectives: at least one. Their targets are copied into one tensor for each tap.
+        objectives: at least one. Their targets are copied into one tensor for each measure.
         like: an image of theirs, for type and device.
 
     Attributes:

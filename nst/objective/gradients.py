@@ -7,7 +7,8 @@ respect to the image is a chosen share of the sum of these norms:
     weight_t = share_t / |d distance_t / d image|
 
 At its own picture a term has no gradient, as the content term at the start from the content
-picture: it is then measured at the other picture, where it is at its largest.
+picture: it is then measured at the other picture, where it is at its largest. So is one whose
+gradient is less than a thousandth of that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from nst.objective.balanced import in_size_of
 from nst.objective.objective import Objective
 from nst.objective.terms import Region
 from nst.objective.transfer import regions_of, transfer
+
+_LEAST = 1e-3
 
 
 def balanced_by_gradients(
@@ -62,12 +65,12 @@ def balanced_by_gradients(
     if weights is None:
         first = regions_of(style)[0].sources[0].picture
         others = {"content": in_size_of(content, first), "style": content, "tv": content}
-        weights = {
-            name: share / sum(shares.values()) / (norm if norm > 0 else 1.0)
-            for name, share in shares.items()
-            for norm in [_norm(plain, name, image) or _norm(plain, name, others[name])]
-            if share
-        }
+        whole, weights = sum(shares.values()), {}
+        for name, share in shares.items():
+            if share:
+                here, there = _norm(plain, name, image), _norm(plain, name, others[name])
+                norm = here if here > _LEAST * there else there
+                weights[name] = share / whole / (norm if norm > 0 else 1.0)
     aims = replace(
         plain.aims,
         terms=[replace(term, weight=weights.get(term.name, 0.0)) for term in plain.aims.terms],

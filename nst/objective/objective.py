@@ -28,7 +28,7 @@ from nst.errors import InputError
 from nst.network.vgg import VGG19
 from nst.objective import masks, tiling
 from nst.objective.statistics import Comparison, Distribution, Moments, Positions
-from nst.objective.terms import Measure, Region, Source, Term, Terms, weighed
+from nst.objective.terms import Measure, Region, Term, Terms, weighed
 from nst.objective.tiling import Tile, Window
 from nst.objective.variation import Norm, total_variation, variation_in_bands
 from nst.pictures.regions import Border
@@ -119,8 +119,8 @@ class Objective:
         aims: what images are compared with; of terms of no weight nothing.
         joint: as given.
         tv_norm: likewise.
-        scales: what the distances are shares of, by the measures' keys; empty where they count as
-            they are.
+        scales: what the distances are shares of, by the measures' keys; or the weights that were
+            found for the terms, by their names; empty where they count as they are.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class Objective:
         with torch.set_grad_enabled(wanted):
             distances = self._distances(pixels, gathered, aims)
             values = weighed(aims.terms, aims.measures, distances, tv)
-            total = _sum(values)
+            total = _sum(values.values())
         totals = list(total.detach().unbind())
         if wanted:
             found = torch.autograd.grad(total.sum(), list(gathered.values())) if gathered else ()
@@ -246,7 +246,7 @@ class Objective:
         (tv_weight,) = aims.tv_weights
         variation = total_variation(image, self.tv_norm) if tv_weight else image.new_zeros(())
         values = weighed(aims.terms, aims.measures, distances, tv_weight * variation)
-        return Terms(values, _sum(values), distances)
+        return Terms(values, _sum(values.values()), distances)
 
     def features(self, image: Tensor) -> dict[str, Tensor]:
         """The network's features of B images, B x 3 x H x W, by tap; differentiable."""
@@ -277,11 +277,16 @@ class Objective:
         _check(term)
         aims = self.aims
         shares = {tap: self._shares(term.regions, tap) for tap in term.layers}
-        for region, number in zip(term.regions, range(len(term.regions)), strict=True):
-            for tap, target in self._targets(term, region).items():
+        pairs = zip(term.regions, self._targets(term), strict=True)
+        for number, (region, targets) in enumerate(pairs):
+            left = {tap: target for tap, target in targets.items() if shares[tap][number][1]}
+            if not left and term.layers:
+                raise InputError(
+                    f"{term.name}: nothing of the region {region.name} is left in any layer; "
+                    "regions.border=simple or a larger size may help"
+                )
+            for tap, target in left.items():
                 mask, share = shares[tap][number]
-                if not share:  # of a small region nothing may be left in a deep layer
-                    continue
                 key = "/".join([term.name, tap, *([region.name] if region.name else [])])
                 weight = term.layers[tap] * share
                 aims.measures.append(Measure(key, term.name, tap, term.statistic, share, weight))
@@ -306,42 +311,57 @@ class Objective:
         mass = there.sum().item()
         return (there / mass if mass else there), mass
 
-    def _targets(self, term: Term, region: Region) -> dict[str, Tensor]:
-        """What a term's statistic compares with in a region, by tap."""
+    def _targets(self, term: Term) -> list[dict[str, Tensor]]:
+        """What a term's statistic compares with, for each region by tap."""
         statistic = term.statistic
         if isinstance(statistic, Comparison):
-            return self._features_of(region.sources[0].picture, list(term.layers))
-        sums: dict[str, Tensor] = {}
-        weights: dict[str, float] = {}
-        for source in region.sources:
-            for tap, gathered in self._gathered_of(term, source, region.border).items():
-                share = source.weight * gathered
-                sums[tap] = sums[tap] + share if tap in sums else share
-                weights[tap] = weights.get(tap, 0.0) + source.weight
-        blends = {tap: found / weights[tap] for tap, found in sums.items()}
-        if isinstance(statistic, Moments):
-            return {tap: statistic.target(blend[0])[None] for tap, blend in blends.items()}
-        return blends
+            (source,) = term.regions[0].sources
+            return [self._features_of(source.picture, list(term.layers))]
+        gathered = self._gathered_of_sources(term)
+        found = []
+        for region in term.regions:
+            targets: dict[str, Tensor] = {}
+            for tap in term.layers:
+                parts = [
+                    (source.weight, gathered[id(source), tap])
+                    for source in region.sources
+                    if (id(source), tap) in gathered
+                ]
+                if parts:  # of a small part of a picture nothing may be left in a deep layer
+                    weights = sum(weight for weight, _ in parts)
+                    blend = _sum([weight * part for weight, part in parts]) / weights
+                    if isinstance(statistic, Moments):
+                        blend = statistic.target(blend[0])[None]
+                    targets[tap] = blend
+            found.append(targets)
+        return found
 
-    def _gathered_of(self, term: Term, source: Source, border: Border) -> dict[str, Tensor]:
-        """What a term's statistic gathers of a picture, by the taps where anything of it counts."""
-        measures, weights = [], {}
-        for tap in term.layers:
-            if source.mask is not None:
-                mask, mass = self._at_layer(source.mask, border, tap)
-                if not mass:
+    def _gathered_of_sources(self, term: Term) -> dict[tuple[int, str], Tensor]:
+        """What a term's statistic gathers of each source, by its id and tap; each picture once."""
+        found: dict[tuple[int, str], Tensor] = {}
+        sources = [(one, region) for region in term.regions for one in region.sources]
+        pictures = {id(source.picture): source.picture for source, _ in sources}
+        for picture in pictures.values():
+            aims, places = Aims([term], [], {}, {}, [0.0]), {}
+            for source, region in sources:
+                if source.picture is not picture:
                     continue
-                weights[tap] = mask
-            measures.append(Measure(tap, term.name, tap, term.statistic, 1.0, 1.0))
-        aims = Aims([term], measures, {}, weights, [0.0])
-        picture = source.picture
-        gathered = self._gathered(picture, self._passes(picture, aims.taps), aims)
-        if isinstance(term.statistic, Distribution):
-            return {
-                tap: self._summary(term.statistic, tap, values, picture, aims)
-                for tap, values in gathered.items()
-            }
-        return gathered
+                for tap in term.layers:
+                    key = f"{id(source)}/{tap}"
+                    if source.mask is not None:
+                        mask, mass = self._at_layer(source.mask, region.border, tap)
+                        if not mass:
+                            continue
+                        aims.masks[key] = mask
+                    aims.measures.append(Measure(key, term.name, tap, term.statistic, 1.0, 1.0))
+                    places[key] = id(source), tap
+            gathered = self._gathered(picture, self._passes(picture, aims.taps), aims)
+            for measure in aims.measures:
+                of_one = gathered[measure.key]
+                if isinstance(term.statistic, Distribution):
+                    of_one = self._summary(term.statistic, measure, of_one, picture, aims)
+                found[places[measure.key]] = of_one
+        return found
 
     def _features_of(self, picture: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """A picture's features by tap, as the network computes them."""
@@ -418,8 +438,7 @@ class Objective:
         for measure in aims.measures:
             statistic, compared = measure.statistic, [gathered[measure.key]]
             if isinstance(statistic, Distribution):
-                own = self._summary(statistic, measure.tap, compared[0], images, aims, measure.key)
-                compared = [own]
+                compared = [self._summary(statistic, measure, compared[0], images, aims)]
             if not isinstance(statistic, Comparison):
                 compared.append(aims.targets[measure.key])
             if len(compared[0]) == 1:
@@ -430,16 +449,10 @@ class Objective:
         return found
 
     def _summary(
-        self,
-        statistic: Distribution,
-        tap: str,
-        values: Tensor,
-        images: Tensor,
-        aims: Aims,
-        key: str | None = None,
+        self, statistic: Distribution, measure: Measure, values: Tensor, images: Tensor, aims: Aims
     ) -> Tensor:
         """The summaries of B images' values, B x any shape."""
-        positions = self._positions(images, tap, aims.masks.get(key or tap))
+        positions = self._positions(images, measure.tap, aims.masks.get(measure.key))
         weights = positions.weights
         if weights is None or len(weights) == 1:
             each = [positions] * len(values)
@@ -574,8 +587,8 @@ def _check(term: Term) -> None:
             raise InputError(f"{term.name}: the region {region.name} covers nothing")
 
 
-def _sum(values: Mapping[str, Tensor]) -> Tensor:
-    first, *others = values.values()
+def _sum(values: Iterable[Tensor]) -> Tensor:
+    first, *others = values
     for value in others:
         first = first + value
     return first

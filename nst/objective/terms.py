@@ -83,7 +83,7 @@ class Measure:
     """One of the distances that a term is the sum of: of a layer, in a region.
 
     Attributes:
-        key: `<term>/<tap>`, and `<term>/<tap>/<region>` where there are several.
+        key: `<term>/<tap>`, or `<term>/<tap>/<region>` where the region has a name.
         term: name of the term.
         tap: the layer.
         statistic: the term's.
@@ -131,7 +131,7 @@ class Terms(Named[Tensor]):
     Attributes:
         terms: weighted, by name; `tv`, the total variation, is the last.
         total: their sum, what is minimised.
-        layers: unweighted distances by `<term>/<tap>`.
+        layers: unweighted distances by `<term>/<tap>`, or `<term>/<tap>/<region>`.
     """
 
     terms: dict[str, Tensor]

@@ -87,7 +87,7 @@ def load(
         side = style_side(sizes[0], scale)
         height, width = images.target_size(loaded, side, resize)
         if min(height, width) < minimum:
-            at = f"size={sizes[0]}" if scale == 1 else f"size={sizes[0]} and style_scale={scale:g}"
+            at = f"size={sizes[0]}" if scale == 1 else f"{side} px of a style"
             raise ImageError(
                 f"{shown}: {width} x {height} px at {at} is too small: the layer {layer} "
                 f"needs at least {minimum} px on the shorter side"

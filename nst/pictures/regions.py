@@ -10,12 +10,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from nst.errors import InputError
@@ -53,6 +53,11 @@ class Regions:
     style: Masks = None
     border: Border = "simple"
 
+    def __post_init__(self) -> None:
+        if self.border not in get_args(Border):
+            known = ", ".join(get_args(Border))
+            raise InputError(f"border must be one of {known}, not {self.border}")
+
 
 @dataclass(frozen=True)
 class Area:
@@ -87,7 +92,7 @@ def load(
         InputError: they do not fit together, or one covers nothing.
     """
 
-    def grey(source: Picture | None, picture: Image.Image, name: str) -> Image.Image | None:
+    def read(source: Picture | None, picture: Image.Image, name: str) -> Image.Image | None:
         return None if source is None else _mask(source, picture, name, max_megapixels)
 
     whole, parts = regions.content, _listed(regions.style)
@@ -101,7 +106,7 @@ def load(
         )
     given = [None] * len(styles) if parts is None else _for_each(parts, styles, "a mask or null")
     of_styles = [
-        grey(one, style, "regions.style") for one, style in zip(given, styles, strict=True)
+        read(one, style, "regions.style") for one, style in zip(given, styles, strict=True)
     ]
     if whole is None:
         return [Area("", None, list(enumerate(of_styles)))]
@@ -111,7 +116,7 @@ def load(
             f"regions.content needs a mask or null for each of {len(styles)} styles, not "
             f"{len(wanted)}"
         )
-    masks = [grey(one, content, "regions.content") for one in wanted]
+    masks = [read(one, content, "regions.content") for one in wanted]
     if masks.count(None) > 1:
         raise InputError("regions.content: only one of the masks can be null, the rest")
     if None in masks:
@@ -175,6 +180,8 @@ def _mask(
     source: Picture, picture: Image.Image, name: str, max_megapixels: float | None
 ) -> Image.Image:
     mask = _loaded(source, picture, name, max_megapixels).convert("L")
+    if opaque := images.transparency(source, max_megapixels):
+        mask = ImageChops.multiply(mask, opaque)  # what is transparent is not white
     if mask.getextrema()[1] == 0:
         raise InputError(f"{name}: {_shown(source)} is all black: it covers nothing")
     return mask
@@ -183,8 +190,11 @@ def _mask(
 def _loaded(
     source: Picture, picture: Image.Image, name: str, max_megapixels: float | None
 ) -> Image.Image:
-    if isinstance(source, Tensor) and source.ndim >= 2 and 1 in (source.ndim - 1, len(source)):
-        source = source.expand(3, *source.shape[-2:])  # of one channel, as masks are
+    if isinstance(source, Tensor):
+        if source.ndim == 4 and len(source) == 1:
+            source = source[0]
+        if source.ndim == 2 or (source.ndim == 3 and len(source) == 1):
+            source = source.expand(3, *source.shape[-2:])  # of one channel, as masks are
     loaded = images.load(source, max_megapixels)
     aspect = loaded.width / loaded.height / (picture.width / picture.height)
     if abs(aspect - 1) > _ASPECT:
@@ -237,7 +247,8 @@ def _of_colours(
 ) -> list[Area]:
     numbers, names = content
     there = {name for _, own in styles for name in own}
-    for name in sorted(there.symmetric_difference(names)):
+    if differing := sorted(there.symmetric_difference(names)):
+        name = differing[0]
         place = "regions.style" if name in names else "regions.content"
         raise InputError(f"{place}: the colour #{name} of the other map is not in this one")
 
@@ -264,10 +275,10 @@ def _names(masks: Sequence[Picture | None]) -> list[str]:
         "rest" if mask is None else Path(mask).stem if isinstance(mask, str | Path) else ""
         for mask in masks
     ]
-    return [
-        stem if stem and stems.count(stem) == 1 else f"{stem or 'region'}_{number}"
-        for number, stem in enumerate(stems, start=1)
-    ]
+    numbered = [f"{stem or 'region'}_{number}" for number, stem in enumerate(stems, start=1)]
+    pairs = zip(stems, numbered, strict=True)
+    found = [stem if stem and stems.count(stem) == 1 else name for stem, name in pairs]
+    return found if len(set(found)) == len(found) else numbered
 
 
 def _shown(source: Picture) -> str:

@@ -114,6 +114,8 @@ def _worse_pictures(sweep: Sweep) -> list[str]:
 
 def _cause(run: Run) -> str:
     """Say what a picture lost when it was saved."""
+    if run.value("color") == "original_colors":
+        return "it was optimised in the style's colours (color=original_colors)"
     if not (run.picture and run.picture.clipped):
         return "it was rounded to what its file can hold"
     free = run.value("gamut") == "free" or run.value("gamut._target_").endswith(".free")

@@ -69,7 +69,7 @@ class Row(Named[float]):
         seconds: of optimisation up to its end.
         terms: the weighted terms by name.
         total: their sum.
-        layers: unweighted distances by `<term>/<tap>`.
+        layers: unweighted distances by `<term>/<tap>`, or `<term>/<tap>/<region>`.
         scale: size of the image by the run's; losses compare within one scale alone.
         cost: evaluations up to this one, each by its share of the full size's pixels.
     """

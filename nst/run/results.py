@@ -67,7 +67,7 @@ class PictureLosses(Named[float]):
     Attributes:
         terms: the weighted terms by name.
         total: their sum.
-        layers: unweighted distances by `<term>/<tap>`.
+        layers: unweighted distances by `<term>/<tap>`, or `<term>/<tap>/<region>`.
         clipped: share in [0, 1] of the pixels that were out of range, see
             `nst.pictures.images.clipped`.
     """

@@ -321,9 +321,7 @@ class BalancedLossConf(LossConf):
 
 @dataclass
 class GradientsLossConf(LossConf):
-    """`loss=gradients`."""
-
-    gradients: bool = MISSING
+    """`loss=gradients`, whose weights are shares of the gradient at the start."""
 
 
 @dataclass

@@ -43,6 +43,8 @@ class Positions:
 
     def mean(self, values: Tensor) -> Tensor:
         """The part's share, B x K, of the mean of values over the whole, B x K x h x w."""
+        if self.weights is None:
+            return values.sum((2, 3)) / self.count
         return self.weighted(values).sum((2, 3))
 
     def products(self, features: Tensor) -> Tensor:

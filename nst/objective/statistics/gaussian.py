@@ -6,6 +6,8 @@ from torch import Tensor
 from nst.objective.products import over_channels
 from nst.objective.statistics.base import Moments, Positions
 
+_BAND, _ALL = 64, slice(None)
+
 
 class Gaussian(Moments):
     """The moments of which the means and the covariance matrix of the channels are made.
@@ -17,6 +19,13 @@ class Gaussian(Moments):
 
     def gather(self, features: Tensor, positions: Positions) -> Tensor:
         """B x C x (C + 1) of B x C x h x w: the means of F_p F_p^T, then those of F_p."""
+        rows = features.shape[2]
+        # Some rows at a time: all in float64 would be larger than the features of the whole pass.
+        bands = [slice(first, first + _BAND) for first in range(0, rows, _BAND)]
+        parts = [self._band(features[..., band, :], positions.at((band, _ALL))) for band in bands]
+        return torch.stack(parts).sum(0)
+
+    def _band(self, features: Tensor, positions: Positions) -> Tensor:
         features = features if features.device.type == "mps" else features.double()
         means = positions.mean(features)
         return torch.cat([positions.products(features), means[..., None]], 2)
