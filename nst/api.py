@@ -322,7 +322,9 @@ def _style_weights(
         return (1 / count,) * count
     weights = _each("style_weights", given, count)
     if not all(0 <= weight < math.inf for weight in weights) or not sum(weights) > 0:
-        raise InputError(f"style_weights must be at least 0, and not all of them 0: {weights}")
+        raise InputError(
+            f"style_weights must be finite, at least 0, and not all of them 0, not {weights}"
+        )
     if count > 1 and len(areas) > 1 and all(len(area.styles) == 1 for area in areas):
         raise InputError("style_weights are of a blend, but each region has one style of its own")
     return tuple(weight / sum(weights) for weight in weights)
@@ -354,7 +356,7 @@ def _each(name: str, given: Sequence[float], count: int) -> list[float]:
     """
     numbers = list(given) if isinstance(given, Sequence) else [given]
     if len(numbers) != count:
-        raise InputError(f"{name} needs a number for each of {count} styles, not {len(numbers)}")
+        raise InputError(f"{name} needs a number for each style ({count}), not {len(numbers)}")
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
         raise InputError(f"{name} must be numbers, not {numbers}")
     return numbers

@@ -311,7 +311,7 @@ def test_everything_together_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"style_weights": [1]}, "style_weights needs a number for each of 2 styles, not 1"),
+        ({"style_weights": [1]}, r"style_weights needs a number for each style \(2\), not 1"),
         ({"style_weights": [1, -1]}, "at least 0"),
         ({"style_weights": [0, 0]}, "not all of them 0"),
         ({"style_weights": ["a", "b"]}, "must be numbers"),
@@ -324,7 +324,10 @@ def test_everything_together_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         ({"regions": nst.Regions(["ones", None])}, "leave nothing"),
         ({"regions": nst.Regions(["black", None])}, "covers nothing"),
         ({"regions": nst.Regions(["mask", None], ["mask"])}, "regions.style needs a mask or null"),
-        ({"regions": nst.Regions("map", ["map"])}, "regions.style needs a map for each"),
+        (
+            {"regions": nst.Regions("map", ["map"])},
+            "regions.style needs a map, as regions.content is one",
+        ),
         ({"regions": nst.Regions("map", ["map", None])}, "cannot be null"),
         ({"regions": nst.Regions("map", ["mask", "map"])}, "the colour #000000 of the other map"),
         ({"regions": nst.Regions("noise", ["map", "map"])}, "no map of flat colours"),

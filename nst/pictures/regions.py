@@ -31,6 +31,8 @@ Border = Literal["simple", "inside", "all"]
 
 # How far the aspect of a mask may be from its picture's without a word.
 _ASPECT = 0.02
+# How far from grey the colours of a mask may be, of 255.
+_GREY = 16
 # A colour of less than this share of a map is no region, but what smoothing made of an edge.
 _LEAST = 0.005
 _MOST_COLOURS = 32
@@ -101,7 +103,11 @@ def load(
             _map(whole, content, "regions.content", max_megapixels),
             [
                 _map(one, picture, "regions.style", max_megapixels)
-                for one, picture in zip(_for_each(parts, styles, "a map"), styles, strict=True)
+                for one, picture in zip(
+                    _for_each(parts, styles, "a map, as regions.content is one and no list,"),
+                    styles,
+                    strict=True,
+                )
             ],
         )
     given = [None] * len(styles) if parts is None else _for_each(parts, styles, "a mask or null")
@@ -179,7 +185,14 @@ def _for_each(
 def _mask(
     source: Picture, picture: Image.Image, name: str, max_megapixels: float | None
 ) -> Image.Image:
-    mask = _loaded(source, picture, name, max_megapixels).convert("L")
+    loaded = _loaded(source, picture, name, max_megapixels)
+    mask = loaded.convert("L")
+    if np.asarray(ImageChops.difference(loaded, mask.convert("RGB"))).max() > _GREY:
+        log.warning(
+            "%s: %s has colours, and counts by its luminance; a map of colours goes without [ ]",
+            name,
+            _shown(source),
+        )
     if opaque := images.transparency(source, max_megapixels):
         mask = ImageChops.multiply(mask, opaque)  # what is transparent is not white
     if mask.getextrema()[1] == 0:
@@ -250,7 +263,11 @@ def _of_colours(
     if differing := sorted(there.symmetric_difference(names)):
         name = differing[0]
         place = "regions.style" if name in names else "regions.content"
-        raise InputError(f"{place}: the colour #{name} of the other map is not in this one")
+        own = there if name in names else names
+        raise InputError(
+            f"{place}: the colour #{name} of the other map is not in this one, which has "
+            f"{', '.join(f'#{one}' for one in sorted(own))} (JPEG changes colours, PNG keeps them)"
+        )
 
     def mask(values: Map, number: int) -> Image.Image:
         return Image.fromarray(np.where(values == number, 255, 0).astype(np.uint8))

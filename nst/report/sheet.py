@@ -32,7 +32,8 @@ PAGE = 12.0  # width aimed at
 MARGIN = 0.3
 GAP = 0.14
 NARROWEST, WIDEST = 1.3, 2.7  # of a tile
-INPUT_WIDEST = 2.0  # of the content and style pictures
+INPUT_NARROWEST, INPUT_WIDEST = 0.8, 2.0  # of the content and style pictures
+TITLE = 3.4  # room beside them
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,11 @@ def _draw_header(
     sheet: Sheet, plan: Plan, inputs: Sequence[Input], title: str, subtitle: str
 ) -> None:
     """Draw the inputs at the left, title and subtitle at their right, above the grid."""
-    width, height = plan.input_tile
-    room = plan.width - 2 * MARGIN
-    shown = list(inputs)[: max(2, int(room // (width + GAP)) - 2)]
+    widest, highest = plan.input_tile
+    room = plan.width - 2 * MARGIN - TITLE
+    width = max(min(widest, room / len(inputs) - GAP), min(widest, INPUT_NARROWEST))
+    height = highest * width / widest
+    shown = list(inputs)[: max(2, int(room / (width + GAP) + 0.01))]
     for index, item in enumerate(shown):
         box = Box(MARGIN + index * (width + GAP), MARGIN, width, height)
         sheet.tile(box, item.picture, "not found")

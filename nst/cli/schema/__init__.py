@@ -103,8 +103,9 @@ class RunConf:
             raise InputError(f"size must be at most {_LARGEST}, not {self.size}")
         above("max_megapixels", self.max_megapixels, 0)
         pictures("style", self.style)
+        styles = len(self.style) if isinstance(self.style, list) else 1
         for key in ("style_weights", "style_scale", "style_size"):
-            numbers(key, getattr(self, key))
+            numbers(key, getattr(self, key), styles, single=key != "style_weights")
         for key in ("content", "name", "resume", "device"):
             not_blank(key, getattr(self, key))
         at_least("tile_size", self.tile_size, 64)
