@@ -112,7 +112,9 @@ def compose(sweep: Sweep, title: str, best: str | None, measure: str = "total") 
     layout = arrange(sweep)
     pictures = {run.name: _result(run) for run in sweep.runs}
     inputs = [picture for kind in _kinds(sweep) for picture in _inputs(sweep, kind)]
-    plan = _plan(sweep, layout, [*pictures.values(), *(item.picture for item in inputs)])
+    plan = _plan(
+        sweep, layout, [*pictures.values(), *(item.picture for item in inputs)], len(inputs)
+    )
     sheet = Sheet(plan.width, plan.height)
     _draw_header(sheet, plan, inputs, title, _subtitle(sweep))
     _label_columns(sheet, plan)
@@ -129,7 +131,7 @@ def compose(sweep: Sweep, title: str, best: str | None, measure: str = "total") 
     return sheet
 
 
-def _plan(sweep: Sweep, layout: Layout, pictures: Sequence[Picture | None]) -> Plan:
+def _plan(sweep: Sweep, layout: Layout, pictures: Sequence[Picture | None], inputs: int) -> Plan:
     labels = [
         _line(axis, level)
         for row in layout.rows
@@ -142,7 +144,8 @@ def _plan(sweep: Sweep, layout: Layout, pictures: Sequence[Picture | None]) -> P
     width = min(max(fitting, NARROWEST), WIDEST)
     aspect = next((p.shape[0] / p.shape[1] for p in pictures if p is not None), 1.0)
     aspect = min(max(aspect, 0.4), 1.8)
-    input_width = min(width, INPUT_WIDEST)
+    room = max(gutter + columns * (width + GAP), TITLE + 2 * INPUT_WIDEST) - TITLE
+    input_width = min(width, INPUT_WIDEST, max(room / inputs - GAP, INPUT_NARROWEST))
     lines = min(max(len(sweep.factors), 1), 4) if layout.flat else 0
     return Plan(
         layout=layout,
@@ -158,10 +161,8 @@ def _draw_header(
     sheet: Sheet, plan: Plan, inputs: Sequence[Input], title: str, subtitle: str
 ) -> None:
     """Draw the inputs at the left, title and subtitle at their right, above the grid."""
-    widest, highest = plan.input_tile
+    width, height = plan.input_tile
     room = plan.width - 2 * MARGIN - TITLE
-    width = max(min(widest, room / len(inputs) - GAP), min(widest, INPUT_NARROWEST))
-    height = highest * width / widest
     shown = list(inputs)[: max(2, int(room / (width + GAP) + 0.01))]
     for index, item in enumerate(shown):
         box = Box(MARGIN + index * (width + GAP), MARGIN, width, height)
