@@ -302,7 +302,7 @@ BAD = [
     (["optimzer=adam"], "'optimzer' not in 'RunConf'; valid keys: alpha, budget"),
     (["optimizer.momentum=1"], "valid keys: history_precision, history_size, line_search_fn, lr"),
     (["optimizer=sgd"], "optimizer=sgd: there is no such option; there are adam, lbfgs"),
-    (["experiment=fast"], "experiment=fast: there is no such option; there are quality, quick"),
+    (["experiment=fast"], "experiment=fast: there is no such option; there are blend, color_map"),
     (["+optimizer.weight_decay=0.9"], "optimizer.weight_decay: nothing reads this key; those"),
     (["++loss.gain=2"], "loss.gain: nothing reads this key"),
     (["+colour=1"], "colour: nothing reads this key; those beside it are: content, style"),

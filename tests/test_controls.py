@@ -94,10 +94,14 @@ def test_gram_of_a_region_is_that_of_its_positions(network: VGG19, pictures: lis
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
-def test_region_counts_by_its_share(network: VGG19, pictures: list[Tensor], share: float) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_region_counts_by_its_share(
+    network: VGG19, pictures: list[Tensor], share: float, shared: bool
+) -> None:
     content, first, _, image = pictures
-    mask = torch.full_like(content[:, :1], share)
-    parts = [Region([Source(first)], "a", mask), Region([Source(first)], "b", 1 - mask)]
+    mask, source = torch.full_like(content[:, :1], share), Source(first)
+    other = source if shared else Source(first)
+    parts = [Region([source], "a", mask), Region([other], "b", 1 - mask)]
     whole = transfer(network, content, first, **LAYERS)(image)
     torch.testing.assert_close(
         transfer(network, content, parts, **LAYERS)(image).total, whole.total

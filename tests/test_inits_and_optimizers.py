@@ -50,7 +50,7 @@ def test_gray_is_the_middle(canvas: Canvas) -> None:
 def test_noise_has_the_colours_of_the_style(canvas: Canvas) -> None:
     """Dark enough and narrow enough that next to nothing is clipped."""
     style = color.normalised(0.5 + 0.15 * (color.unit(images.to_tensor(xor_picture(), 40)) - 0.5))
-    made = inits.style_stats(replace(canvas, content=torch.zeros(1, 3, 200, 150), style=style))
+    made = inits.style_stats(replace(canvas, content=torch.zeros(1, 3, 200, 150), styles=[style]))
     assert made.shape == (1, 3, 200, 150)
     assert made.dtype == torch.float32
     for found, expected in zip(
@@ -64,13 +64,13 @@ def test_noise_has_the_colours_of_the_style(canvas: Canvas) -> None:
 @pytest.mark.parametrize("rgb", [(0.0, 1.0, 0.5), (1.0, 1.0, 1.0)])
 def test_noise_in_one_colour_is_that_colour(canvas: Canvas, rgb: tuple[float, ...]) -> None:
     style = color.normalised(torch.tensor(rgb)[None, :, None, None].expand(1, 3, 4, 5))
-    made = inits.style_stats(replace(canvas, style=style))
+    made = inits.style_stats(replace(canvas, styles=[style]))
     torch.testing.assert_close(made, style[..., :1, :1].expand(made.shape))
 
 
 def test_noise_in_stark_colours_is_in_range(canvas: Canvas) -> None:
     stark = color.normalised((canvas.style > 0).float())
-    assert images.clipped(inits.style_stats(replace(canvas, style=stark))) == 0
+    assert images.clipped(inits.style_stats(replace(canvas, styles=[stark]))) == 0
 
 
 @pytest.mark.parametrize("init", [inits.random, inits.noisy, inits.style_stats])

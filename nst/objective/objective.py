@@ -339,11 +339,12 @@ class Objective:
     def _gathered_of_sources(self, term: Term) -> dict[tuple[int, str], Tensor]:
         """What a term's statistic gathers of each source, by its id and tap; each picture once."""
         found: dict[tuple[int, str], Tensor] = {}
-        sources = [(one, region) for region in term.regions for one in region.sources]
-        pictures = {id(source.picture): source.picture for source, _ in sources}
+        # Regions may share a source, whose border is then the same.
+        sources = {id(one): (one, region) for region in term.regions for one in region.sources}
+        pictures = {id(source.picture): source.picture for source, _ in sources.values()}
         for picture in pictures.values():
             aims, places = Aims([term], [], {}, {}, [0.0]), {}
-            for source, region in sources:
+            for source, region in sources.values():
                 if source.picture is not picture:
                     continue
                 for tap in term.layers:
