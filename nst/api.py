@@ -4,8 +4,8 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
-from functools import cached_property, partial
+from dataclasses import astuple, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nst.errors import InputError
+from nst.errors import InputError, one_of
 from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG19, Pooling, usual_pooling
 from nst.network.weights import Weights, resolve
@@ -51,12 +51,10 @@ from nst.run.guard import Guard
 from nst.run.memory import choose_tile_size, explained
 from nst.run.records import Budget, Outcome
 from nst.run.results import PictureLosses, Result, Start
-from nst.run.specs import Compute, Keep, Loss, Network, at_least_1, one_of
+from nst.run.specs import Compute, Keep, Loss, Network, at_least_1
 from nst.run.trainer import Trainer
 
 log = logging.getLogger(__name__)
-
-_LARGEST_STYLE = 65535  # px on the longest side, which is what the picture formats hold
 
 
 def stylize(
@@ -302,7 +300,7 @@ def _listed(style: Picture | Sequence[Picture]) -> list[Picture]:
     Raises:
         InputError: there is none.
     """
-    if isinstance(style, str | Path | Image.Image | Tensor):
+    if isinstance(style, Picture):
         return [style]
     if not isinstance(style, Sequence) or not style:
         raise InputError(f"style must be a picture or a list of pictures, not {style!r}")
@@ -320,7 +318,7 @@ def _style_weights(
     """
     if given is None:
         return (1 / count,) * count
-    weights = _each("style_weights", given, count)
+    weights = inputs.numbers_of_styles("style_weights", given, count)
     if not all(0 <= weight < math.inf for weight in weights) or not sum(weights) > 0:
         raise InputError(
             f"style_weights must be finite, at least 0, and not all of them 0, not {weights}"
@@ -339,27 +337,16 @@ def _style_scales(
         InputError: they are not as many as the styles, or not above 0.
     """
     name, given = ("style_scale", scale) if side is None else ("style_size", side)
-    found = _each(name, given if isinstance(given, Sequence) else [given] * count, count)
+    found = inputs.numbers_of_styles(
+        name, given if isinstance(given, Sequence) else [given] * count, count
+    )
     scales = tuple(one if side is None else one / size for one in found)
-    if not all(0 < one and one * size <= _LARGEST_STYLE for one in scales):
+    if not all(0 < one and one * size <= images.LARGEST_SIDE for one in scales):
         raise InputError(
-            f"{name} must be greater than 0, and a style at most {_LARGEST_STYLE} px, not {found}"
+            f"{name} must be greater than 0, and a style at most {images.LARGEST_SIDE} px, "
+            f"not {found}"
         )
     return scales
-
-
-def _each(name: str, given: Sequence[float], count: int) -> list[float]:
-    """Numbers, one for each style.
-
-    Raises:
-        InputError: they are others.
-    """
-    numbers = list(given) if isinstance(given, Sequence) else [given]
-    if len(numbers) != count:
-        raise InputError(f"{name} needs a number for each style ({count}), not {len(numbers)}")
-    if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
-        raise InputError(f"{name} must be numbers, not {numbers}")
-    return numbers
 
 
 @dataclass(frozen=True)
@@ -410,11 +397,12 @@ class _Plan:
     compute: Compute
     where: torch.device
     tile_size: int | None
+    _views: dict[int, _View] = field(default_factory=dict, init=False)
 
-    @cached_property
+    @property
     def view(self) -> _View:
         """The pictures in full size."""
-        return self._view(self.size)
+        return self.view_at(self.size)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -427,8 +415,13 @@ class _Plan:
         return largest_piece(*self.shape, self.tile_size)
 
     def view_at(self, side: int) -> _View:
-        """The pictures in the size of a stage."""
-        return self.view if side == self.size else self._view(side)
+        """The pictures in the size of a stage, made once: colours may take long to match."""
+        if side not in self._views:
+            content, originals = self.pictures.tensors(side)
+            seen, styles = self.color.pictures(content, originals)
+            regions = [self._region(area, seen, styles) for area in self.areas]
+            self._views[side] = _View(content, seen, originals, styles, regions)
+        return self._views[side]
 
     def content_of(self, shape: Sequence[int]) -> Tensor:
         """The content picture in the height and width of a stage."""
@@ -460,27 +453,22 @@ class _Plan:
                     found["border"] = self.border
         return {**found, "color": described(self.color)}
 
-    def _view(self, side: int) -> _View:
-        content, originals = self.pictures.tensors(side)
-        seen, styles = self.color.pictures(content, originals)
-        found = [self._region(area, seen, styles) for area in self.areas]
-        return _View(content, seen, originals, styles, found)
-
     def _region(self, area: Area, content: Tensor, styles: Sequence[Tensor]) -> Region:
-        mask = to_tensor(area.mask, content.shape[2:])
-        if mask is None and len(self.areas) > 1:
-            mask = torch.ones(1, 1, *content.shape[2:])
-        sources = []
-        for index, part in area.styles:
-            if weight := self.style_weights[index]:
-                of_style = to_tensor(part, styles[index].shape[2:])
-                if of_style is not None:
-                    of_style = of_style.to(self.where)
-                sources.append(Source(styles[index], of_style, weight))
+        sources = [
+            Source(styles[index], self._mask(part, styles[index]), self.style_weights[index])
+            for index, part in area.styles
+            if self.style_weights[index]
+        ]
         if not sources:
             raise InputError(f"style_weights leave no style for the region {area.name}")
-        mask = None if mask is None else mask.to(self.where)
+        mask = self._mask(area.mask, content)
+        if mask is None and len(self.areas) > 1:
+            mask = torch.ones_like(content[:, :1])
         return Region(sources, area.name, mask, self.border)
+
+    def _mask(self, mask: Image.Image | None, picture: Tensor) -> Tensor | None:
+        found = to_tensor(mask, picture.shape[2:])
+        return None if found is None else found.to(self.where)
 
 
 def _beginning(plan: _Plan, init: Init, seed: int, side: int) -> Tensor:
@@ -592,7 +580,7 @@ class _Measure:
             scale=scale.factor,
             evaluations=scale.evaluations,
             cost=math.prod(shape) / math.prod(self.plan.shape),
-            content=lambda: self.plan.content_of(shape),
+            content=lambda: self.plan.view_at(side).content,
             recorded=on_cuda and strategy.alone and not self.plan.in_tiles(shape),
         )
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import nst
 from nst.objective import Terms
@@ -60,6 +62,22 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # Arguments that make a run last a second.
 TINY = ("size=32", "budget.evaluations=3", "model.weights=random")
+
+
+def check_slopes(moved: Callable[[Tensor], Tensor], values: Tensor) -> None:
+    """Check a gradient against differences in some directions.
+
+    Args:
+        moved: a scalar of values that a step was added to, in float64.
+        values: that it is differentiated by, as they are without a step.
+    """
+    (found,) = torch.autograd.grad(moved(torch.zeros_like(values)), values)
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        direction = torch.randn(values.shape, generator=generator).double()
+        ahead, behind = (moved(sign * 1e-6 * direction).item() for sign in (1, -1))
+        slope = (ahead - behind) / 2e-6
+        assert slope == pytest.approx((found * direction).sum().item(), rel=1e-6, abs=1e-6)
 
 
 def stylize(content: Picture, style: Picture, **options: Any) -> nst.Result:

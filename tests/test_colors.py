@@ -17,7 +17,7 @@ from nst.optim import parametrizations, schedules
 from nst.optim.parametrizations import Parametrization
 from nst.pictures import color, images
 from nst.pictures.color import normalised, unit
-from support import checker_picture, xor_picture
+from support import check_slopes, checker_picture, xor_picture
 
 KINDS = {
     "pixel": parametrizations.pixel,
@@ -428,13 +428,7 @@ def test_gradient_of_the_variables(kind: str, gamut: str) -> None:
             values.copy_(before + step)
         return (way.seen(image()) * weights).sum()
 
-    (found,) = torch.autograd.grad(moved(torch.zeros_like(before)), values)
-    for seed in range(8):
-        generator = torch.Generator().manual_seed(seed)
-        direction = torch.randn(before.shape, generator=generator).double()
-        ahead, behind = (moved(sign * 1e-6 * direction).item() for sign in (1, -1))
-        slope = (ahead - behind) / 2e-6
-        assert slope == pytest.approx((found * direction).sum().item(), rel=1e-6, abs=1e-6)
+    check_slopes(moved, values)
 
 
 @pytest.mark.parametrize("gamut", GAMUTS)

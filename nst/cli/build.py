@@ -20,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 import nst
 from nst import api
 from nst.cli import record, schema
-from nst.cli.schema.choices import names
 from nst.cli.schema.groups import GradientsLossConf
 from nst.cli.settings import OUTSIDE, PLUGGABLE, config_sha256, resolved_yaml, settings_json
 from nst.errors import InputError
@@ -325,7 +324,7 @@ def _plain(options: Any) -> dict[str, Any]:
     """A group's options, typed or not, as a plain dictionary with enums by value."""
     typed = is_dataclass(options) and not isinstance(options, type)
     values = asdict(options) if typed else dict(options)
-    return {key: names(value) for key, value in values.items()}
+    return values
 
 
 def _hparams(

@@ -47,8 +47,8 @@ def config_sha256(config: DictConfig) -> str:
     """SHA-256 of `settings_json`, with the contents of files in place of their names.
 
     Files are all pictures, weights of the user's own, and whatever file an option of the
-    optimizer, the init, the parametrization, the gamut or the statistics names; of a run's folder
-    that one names, its `result.json`.
+    optimizer, the init, the parametrization, the gamut, the colours or the statistics names; of a
+    run's folder that one names, its `result.json` and its picture.
     """
     settings = json.loads(settings_json(config))
     settings |= {key: _contents(settings[key]) for key in _NAME_FILES}
@@ -66,8 +66,7 @@ def _contents(value: Any) -> Any:
     path = Path(value)
     try:
         if (path / "result.json").is_file():  # a run's folder
-            record = path / "result.json"
-            return [_contents(str(one)) for one in (record, *sorted(path.glob("result.*")))]
+            return [_contents(str(one)) for one in sorted(path.glob("result.*"))]
         about = path.stat()
         return _file_sha256(path, about.st_mtime_ns, about.st_size) if path.is_file() else value
     except (OSError, ValueError):

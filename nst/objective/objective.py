@@ -28,14 +28,12 @@ from nst.errors import InputError
 from nst.network.vgg import VGG19
 from nst.objective import masks, tiling
 from nst.objective.statistics import Comparison, Distribution, Moments, Positions
-from nst.objective.terms import Measure, Region, Term, Terms, weighed
-from nst.objective.tiling import Tile, Window
+from nst.objective.terms import Measure, Region, Source, Term, Terms, weighed
+from nst.objective.tiling import BAND, Tile, Window
 from nst.objective.variation import Norm, total_variation, variation_in_bands
 from nst.pictures.regions import Border
 
 Precision = Literal["fp32", "tf32", "bf16"]
-# Rows of a tile's feature map at a time where what is computed of them is as large as they are.
-_BAND = 64
 _ALL: Window = (slice(None), slice(None))
 
 
@@ -323,9 +321,9 @@ class Objective:
             targets: dict[str, Tensor] = {}
             for tap in term.layers:
                 parts = [
-                    (source.weight, gathered[id(source), tap])
+                    (source.weight, gathered[_key(source, tap)])
                     for source in region.sources
-                    if (id(source), tap) in gathered
+                    if _key(source, tap) in gathered
                 ]
                 if parts:  # of a small part of a picture nothing may be left in a deep layer
                     weights = sum(weight for weight, _ in parts)
@@ -336,32 +334,31 @@ class Objective:
             found.append(targets)
         return found
 
-    def _gathered_of_sources(self, term: Term) -> dict[tuple[int, str], Tensor]:
-        """What a term's statistic gathers of each source, by its id and tap; each picture once."""
-        found: dict[tuple[int, str], Tensor] = {}
+    def _gathered_of_sources(self, term: Term) -> dict[str, Tensor]:
+        """What a term's statistic gathers of each source, by `_key`; each picture goes once."""
+        found: dict[str, Tensor] = {}
         # Regions may share a source, whose border is then the same.
         sources = {id(one): (one, region) for region in term.regions for one in region.sources}
         pictures = {id(source.picture): source.picture for source, _ in sources.values()}
         for picture in pictures.values():
-            aims, places = Aims([term], [], {}, {}, [0.0]), {}
+            aims = Aims([term], [], {}, {}, [0.0])
             for source, region in sources.values():
                 if source.picture is not picture:
                     continue
                 for tap in term.layers:
-                    key = f"{id(source)}/{tap}"
+                    key = _key(source, tap)
                     if source.mask is not None:
                         mask, mass = self._at_layer(source.mask, region.border, tap)
                         if not mass:
                             continue
                         aims.masks[key] = mask
                     aims.measures.append(Measure(key, term.name, tap, term.statistic, 1.0, 1.0))
-                    places[key] = id(source), tap
             gathered = self._gathered(picture, self._passes(picture, aims.taps), aims)
-            for measure in aims.measures:
-                of_one = gathered[measure.key]
-                if isinstance(term.statistic, Distribution):
-                    of_one = self._summary(term.statistic, measure, of_one, picture, aims)
-                found[places[measure.key]] = of_one
+            if isinstance(term.statistic, Distribution):
+                for one in aims.measures:
+                    values = gathered[one.key]
+                    gathered[one.key] = self._summary(term.statistic, one, values, picture, aims)
+            found |= gathered
         return found
 
     def _features_of(self, picture: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
@@ -529,6 +526,10 @@ def _network_dtype(precision: Precision, image: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else image
 
 
+def _key(source: Source, tap: str) -> str:
+    return f"{id(source)}/{tap}"
+
+
 def _add_pullback(
     measure: Measure,
     slope: Tensor,
@@ -550,8 +551,8 @@ def _add_pullback(
         window: the part's rows and columns.
     """
     rows, columns = window
-    for first in range(rows.start, rows.stop, _BAND):
-        band = slice(first, min(first + _BAND, rows.stop)), columns
+    for first in range(rows.start, rows.stop, BAND):
+        band = slice(first, min(first + BAND, rows.stop)), columns
         own = slice(band[0].start - rows.start, band[0].stop - rows.start)
         at, statistic = positions.at(band), measure.statistic
         part = features[..., own, :]

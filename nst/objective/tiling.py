@@ -28,6 +28,8 @@ from torch.autograd.function import once_differentiable
 from nst.network.vgg import VGG19
 
 Window = tuple[slice, slice]
+# Rows of a feature map at a time where what is computed of them is as large as they are.
+BAND = 64
 _POOLINGS = nn.MaxPool2d, nn.AvgPool2d
 
 

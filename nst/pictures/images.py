@@ -37,6 +37,8 @@ Picture = str | Path | Image.Image | Tensor
 Resize = Literal["fit", "stretch"]
 Alpha = Literal["keep", "drop"]
 
+# px on the longest side, which is what the formats hold.
+LARGEST_SIDE = 65535
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 # How far a tensor picture may be outside of [0, 1]: resizing overshoots a little.

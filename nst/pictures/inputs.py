@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nst.errors import InputError
 from nst.pictures import images
 from nst.pictures.images import ImageError, Picture, Resize
 
@@ -50,6 +51,25 @@ class Inputs:
 def style_side(size: int, scale: float) -> int:
     """The longest side of a style picture, px."""
     return max(1, round(size * scale))
+
+
+def numbers_of_styles(name: str, given: Sequence[float], count: int) -> list[float]:
+    """Numbers, one for each style.
+
+    Args:
+        name: of the option, for the message.
+        given: a list, or a single number where there is one style.
+        count: how many styles there are.
+
+    Raises:
+        InputError: they are others.
+    """
+    numbers = list(given) if isinstance(given, Sequence) else [given]
+    if len(numbers) != count:
+        raise InputError(f"{name} needs a number for each style ({count}), not {len(numbers)}")
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
+        raise InputError(f"{name} must be numbers, not {numbers}")
+    return numbers
 
 
 def load(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from nst.errors import InputError
+from nst.errors import InputError, one_of
 from nst.pictures import images
 from nst.pictures.color import grey, normalised, unit
 from nst.pictures.images import Picture
@@ -56,9 +56,7 @@ class Regions:
     border: Border = "simple"
 
     def __post_init__(self) -> None:
-        if self.border not in get_args(Border):
-            known = ", ".join(get_args(Border))
-            raise InputError(f"border must be one of {known}, not {self.border}")
+        one_of("border", self.border, get_args(Border))
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def load(
         return None if source is None else _mask(source, picture, name, max_megapixels)
 
     whole, parts = regions.content, _listed(regions.style)
-    if isinstance(whole, str | Path | Image.Image | Tensor):
+    if isinstance(whole, Picture):
         return _of_colours(
             _map(whole, content, "regions.content", max_megapixels),
             [
@@ -166,9 +164,9 @@ def tinted(content: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
 
 
 def _listed(value: Masks) -> list[Picture | None] | None:
-    if value is None or isinstance(value, str | Path | Image.Image | Tensor):
-        return None if value is None else [value]
-    return list(value)
+    if value is None:
+        return None
+    return [value] if isinstance(value, Picture) else list(value)
 
 
 def _for_each(

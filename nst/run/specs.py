@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard, get_args
 
-from nst.errors import InputError
+from nst.errors import InputError, one_of
 from nst.network.vgg import Pooling
 from nst.objective.objective import Precision
 from nst.objective.statistics import MSE, Gram, Statistic
@@ -201,16 +201,6 @@ def at_least_1(name: str, value: object) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     if value is not None and not whole:
         raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-
-
-def one_of(name: str, value: object, known: tuple[object, ...]) -> None:
-    """Check that a value is one of those that are known.
-
-    Raises:
-        InputError: it is not.
-    """
-    if value not in known:
-        raise InputError(f"{name} must be one of {', '.join(map(str, known))}, not {value}")
 
 
 def _at_least_0(name: str, value: object) -> None:

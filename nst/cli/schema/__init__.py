@@ -17,25 +17,20 @@ from nst.cli.schema.groups import (
     BalancedLossConf,
     BudgetConf,
     CheckpointConf,
-    ColorConf,
     ContentInitConf,
-    CosineConf,
-    CovarianceConf,
     FourierConf,
     FreeGamutConf,
     GradientsLossConf,
     GramConf,
     GrayInitConf,
     GuardConf,
-    HistogramConf,
     ImageInitConf,
+    KeylessConf,
     LayersConf,
     LbfgsConf,
     LossConf,
     MatchColorConf,
-    MeanStdConf,
     ModelConf,
-    MseConf,
     NoisyInitConf,
     OutputConf,
     PixelConf,
@@ -48,13 +43,11 @@ from nst.cli.schema.groups import (
     SrgbGamutConf,
     StyleInitConf,
     StyleStatsInitConf,
-    WassersteinConf,
 )
-from nst.cli.schema.ranges import above, at_least, not_blank, numbers, pictures
+from nst.cli.schema.ranges import above, at_least, not_blank, pictures
 from nst.errors import InputError
-
-# px on the longest side, which is what the picture formats hold
-_LARGEST = 65535
+from nst.pictures.images import LARGEST_SIDE
+from nst.pictures.inputs import numbers_of_styles
 
 
 @dataclass
@@ -99,13 +92,18 @@ class RunConf:
 
     def __post_init__(self) -> None:
         at_least("size", self.size, 1)
-        if self.size is not None and self.size > _LARGEST:
-            raise InputError(f"size must be at most {_LARGEST}, not {self.size}")
+        if self.size is not None and self.size > LARGEST_SIDE:
+            raise InputError(f"size must be at most {LARGEST_SIDE}, not {self.size}")
         above("max_megapixels", self.max_megapixels, 0)
         pictures("style", self.style)
         styles = len(self.style) if isinstance(self.style, list) else 1
         for key in ("style_weights", "style_scale", "style_size"):
-            numbers(key, getattr(self, key), styles, single=key != "style_weights")
+            value = getattr(self, key)
+            if value is not None:
+                shared = key != "style_weights" and not isinstance(value, list)
+                given = [value] * styles if shared else value
+                for number in numbers_of_styles(key, given, styles):
+                    at_least(key, number, 0)
         for key in ("content", "name", "resume", "device"):
             not_blank(key, getattr(self, key))
         at_least("tile_size", self.tile_size, 64)
@@ -130,16 +128,10 @@ def register() -> None:
     store.store(group="schema/parametrization", name="fourier", node=FourierConf)
     store.store(group="schema/loss", name="balanced", node=BalancedLossConf)
     store.store(group="schema/loss", name="gradients", node=GradientsLossConf)
-    store.store(group="schema/color", name="plain", node=ColorConf)
+    store.store(group="schema", name="keyless", node=KeylessConf)
     store.store(group="schema/color", name="match", node=MatchColorConf)
-    store.store(group="schema/content_loss", name="mse", node=MseConf)
-    store.store(group="schema/content_loss", name="cosine", node=CosineConf)
     store.store(group="schema/style_loss", name="gram", node=GramConf)
-    store.store(group="schema/style_loss", name="mean_std", node=MeanStdConf)
-    store.store(group="schema/style_loss", name="covariance", node=CovarianceConf)
-    store.store(group="schema/style_loss", name="wasserstein", node=WassersteinConf)
     store.store(group="schema/style_loss", name="sliced_wasserstein", node=SlicedWassersteinConf)
-    store.store(group="schema/style_loss", name="histogram", node=HistogramConf)
     store.store(group="schema/gamut", name="srgb", node=SrgbGamutConf)
     store.store(group="schema/gamut", name="free", node=FreeGamutConf)
 

@@ -190,15 +190,8 @@ class GramConf:
 
 
 @dataclass
-class MseConf:
-    """`content_loss=mse`."""
-
-    _target_: str = "nst.statistics.MSE"
-
-
-@dataclass
-class ColorConf:
-    """`color=transfer`, `content`, `original_colors` and `histogram`, which have no keys."""
+class KeylessConf:
+    """An option without keys, in a group of statistics or colours."""
 
     _target_: str = MISSING
 
@@ -225,27 +218,6 @@ class RegionsConf:
 
 
 @dataclass
-class MeanStdConf:
-    """`style_loss=mean_std`."""
-
-    _target_: str = "nst.statistics.MeanStd"
-
-
-@dataclass
-class CovarianceConf:
-    """`style_loss=covariance`."""
-
-    _target_: str = "nst.statistics.Covariance"
-
-
-@dataclass
-class WassersteinConf:
-    """`style_loss=wasserstein`."""
-
-    _target_: str = "nst.statistics.Wasserstein"
-
-
-@dataclass
 class SlicedWassersteinConf:
     """`style_loss=sliced_wasserstein`."""
 
@@ -254,20 +226,6 @@ class SlicedWassersteinConf:
 
     def __post_init__(self) -> None:
         at_least("style_loss.directions", self.directions, 1)
-
-
-@dataclass
-class HistogramConf:
-    """`style_loss=histogram`."""
-
-    _target_: str = "nst.statistics.Histogram"
-
-
-@dataclass
-class CosineConf:
-    """`content_loss=cosine`."""
-
-    _target_: str = "nst.statistics.Cosine"
 
 
 @dataclass

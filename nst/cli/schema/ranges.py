@@ -59,27 +59,3 @@ def pictures(key: str, value: Any, *, optional: bool = False) -> None:
         if not (isinstance(one, str) or (optional and one is None)):
             raise InputError(f"{key} must be a path or a list of paths, not {one}")
         not_blank(key, one)
-
-
-def numbers(key: str, value: Any, count: int, *, single: bool) -> None:
-    """Check that an option, where it is set, has a number of at least 0 for each style.
-
-    Args:
-        key: the option.
-        value: of it.
-        count: how many styles there are.
-        single: whether one number may stand for all.
-
-    Raises:
-        InputError: it has others; what the library refuses besides is for it to say.
-    """
-    if value is None:
-        return
-    listed = isinstance(value, Sequence) and not isinstance(value, str)
-    found = list(value) if listed else [value]
-    for one in found:
-        if isinstance(one, bool) or not isinstance(one, int | float):
-            raise InputError(f"{key} must be a number or a list of numbers, not {one}")
-        at_least(key, one, 0)
-    if len(found) != count and (listed or not single):
-        raise InputError(f"{key} needs a number for each style ({count}), not {len(found)}")

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from nst.objective.products import over_channels
 from nst.objective.statistics.base import Moments, Positions
+from nst.objective.tiling import BAND
 
-_BAND, _ALL = 64, slice(None)
+_ALL = slice(None)
 
 
 class Gaussian(Moments):
@@ -21,7 +22,7 @@ class Gaussian(Moments):
         """B x C x (C + 1) of B x C x h x w: the means of F_p F_p^T, then those of F_p."""
         rows = features.shape[2]
         # Some rows at a time: all in float64 would be larger than the features of the whole pass.
-        bands = [slice(first, first + _BAND) for first in range(0, rows, _BAND)]
+        bands = [slice(first, first + BAND) for first in range(0, rows, BAND)]
         parts = [self._band(features[..., band, :], positions.at((band, _ALL))) for band in bands]
         return torch.stack(parts).sum(0)
 
