@@ -14,9 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from nst.errors import InputError, one_of
-from nst.network.architecture import VGG_19
-from nst.network.vgg import VGG19, Pooling, usual_pooling
-from nst.network.weights import Weights, resolve
+from nst.network.plausible import warn_of_wrong_input
+from nst.network.vgg import VGG, Trunk
 from nst.objective import Objective, Precision, Region, Source, Terms, transfer
 from nst.objective.balanced import balanced
 from nst.objective.cost import kept, largest_piece
@@ -134,7 +133,7 @@ def stylize(
             name = kind.__name__.lower()
             known = "nst.colors.Color" if kind is Color else f"nst.{kind.__name__}"
             raise InputError(f"{name} must be an {known}, not {value!r}")
-    _check(loss, size, resize, alpha, seed, max_megapixels)
+    _check(loss, network, size, resize, alpha, seed, max_megapixels)
     schedules.check(schedule)
     where = resolve_device(compute.device)
     if size is None:
@@ -148,8 +147,8 @@ def stylize(
         resize,
         where,
         sizes=sizes,
-        minimum=VGG_19.minimum_side(loss.taps),
-        layer=VGG_19.deepest(loss.taps),
+        minimum=network.layers.minimum_side(loss.taps),
+        layer=network.layers.deepest(loss.taps),
         max_megapixels=max_megapixels,
     )
     areas = load_areas(asked_regions, pictures.content, pictures.styles, max_megapixels)
@@ -171,6 +170,7 @@ def stylize(
             joint=loss.joint,
             kept=len(areas) * kept(loss.style_loss, loss.layers[1]),
         )
+        trunk = network.trunk()
         plan = _Plan(
             pictures=pictures,
             max_megapixels=max_megapixels,
@@ -180,14 +180,14 @@ def stylize(
             color=color,
             size=size,
             loss=loss,
+            trunk=trunk,
             compute=compute,
             where=where,
             tile_size=tile_size,
         )
         beginning = _beginning(plan, init, seed, sizes[0])
-        weights = resolve(network.weights, network.seed)
-        pooling = network.pooling or usual_pooling(weights)
-        measure = _Measure(plan, weights, pooling, beginning if loss.gradients else None)
+        warn_of_wrong_input(trunk, images.to_tensor(pictures.content, pictures.shape(96)))
+        measure = _Measure(plan, beginning if loss.gradients else None)
         bounded = color.parametrized(gamut(parametrization), plan.content_of)
         trainer = Trainer(
             [measure.stage(scale, side) for scale, side in zip(schedule, sizes, strict=True)],
@@ -207,8 +207,7 @@ def stylize(
             {
                 **plan.identity(),
                 "starting image": beginning,
-                "weights": weights.sha256,
-                "pooling": pooling,
+                **trunk.identity(),
                 **loss.identity(),
                 "precision": compute.precision,
                 "deterministic": compute.deterministic,
@@ -228,10 +227,9 @@ def stylize(
             regions=plan.view.regions,
             budget=budget,
             device=device_name(where),
-            weights=weights.source,
-            weights_sha256=weights.sha256,
-            weights_detail=weights.detail,
-            pooling=pooling,
+            weights=trunk.weights.source,
+            weights_detail=trunk.weights.detail,
+            network=trunk.identity(),
             tile_size=plan.tile_size if plan.in_tiles(shape) else None,
             rows=tuple(trainer.state.rows),
         )
@@ -249,6 +247,7 @@ def stylize(
 
 def _check(
     loss: Loss,
+    network: Network,
     size: object,
     resize: object,
     alpha: object,
@@ -269,7 +268,7 @@ def _check(
         raise InputError(f"seed must be a whole number, not {seed!r}")
     if not loss.taps:
         raise InputError("nothing to optimise: no layer has a weight in the content or style term")
-    VGG_19.check(loss.taps)
+    network.layers.check(loss.taps)
     content_weight, style_weight = loss.factors
     weighed = loss.strength is not None and content_weight and style_weight
     if weighed and not 1e-3 <= style_weight / content_weight <= 1e3:
@@ -381,6 +380,7 @@ class _Plan:
         color: what becomes of the colours.
         size: longest side in px of the result.
         loss: what is minimised.
+        trunk: the network.
         compute: how.
         where: the device.
         tile_size: see `nst.objective.Objective`.
@@ -394,6 +394,7 @@ class _Plan:
     color: Color
     size: int
     loss: Loss
+    trunk: Trunk
     compute: Compute
     where: torch.device
     tile_size: int | None
@@ -431,7 +432,12 @@ class _Plan:
 
     def in_tiles(self, shape: tuple[int, int]) -> bool:
         """Whether a picture of this height and width is taken in more than one tile."""
-        return len(tiles(*shape, self.tile_size, VGG_19.halos(self.loss.taps))) > 1
+        return (
+            len(
+                tiles(*shape, self.tile_size, self.trunk.weights.architecture.halos(self.loss.taps))
+            )
+            > 1
+        )
 
     def identity(self) -> dict[str, object]:
         """The pictures by name, as they make a run what it is."""
@@ -502,8 +508,6 @@ class _Measure:
 
     Args:
         plan: of the run.
-        weights: of the network.
-        pooling: of the network.
         beginning: the starting image, where weights by gradients are measured at it.
 
     Attributes:
@@ -511,27 +515,21 @@ class _Measure:
             `nst.objective.Objective`.
     """
 
-    def __init__(
-        self,
-        plan: _Plan,
-        weights: Weights,
-        pooling: Pooling,
-        beginning: Tensor | None,
-    ) -> None:
-        self.plan, self.weights, self.pooling = plan, weights, pooling
+    def __init__(self, plan: _Plan, beginning: Tensor | None) -> None:
+        self.plan = plan
         self._beginning = beginning
         self.scales: dict[int, Mapping[str, float]] = {}
         compute, loss = plan.compute, plan.loss
-        of_network = weights.sha256, frozenset(loss.taps), pooling, plan.where
-        key = *of_network, compute.precision, loss.joint
+        of_network = *plan.trunk.identity().values(), frozenset(loss.taps)
+        key = *of_network, plan.where, compute.precision, loss.joint
         self._network = compute.strategy.network(key, partial(self.network, compute.precision))
 
-    def network(self, precision: Precision) -> VGG19:
+    def network(self, precision: Precision) -> VGG:
         """The network anew."""
-        made = VGG19(self.weights.tensors, self.plan.loss.taps, self.pooling)
+        made = self.plan.trunk.network(self.plan.loss.taps)
         return fitted(made, self.plan.where, precision, joint=self.plan.loss.joint)
 
-    def objective(self, network: VGG19, side: int, precision: Precision) -> Objective:
+    def objective(self, network: VGG, side: int, precision: Precision) -> Objective:
         """The objective in a size."""
         loss, view = self.plan.loss, self.plan.view_at(side)
         content_weight, style_weight = loss.factors
@@ -614,8 +612,7 @@ def _result(
                 measure.scales[side] = own.scales
         del objective
         fixed = yardstick(
-            measure.weights,
-            measure.pooling,
+            plan.trunk,
             plan.view.seen,
             plan.view.regions,
             saved,

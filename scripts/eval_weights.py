@@ -27,7 +27,7 @@ from torch import Tensor
 
 import nst
 from nst.files import atomic_write
-from nst.network.vgg import VGG19, usual_pooling
+from nst.network.vgg import VGG, Trunk
 from nst.network.weights import resolve
 from nst.objective.statistics import Gram, Positions
 from nst.objective.yardstick import GATYS_STYLE
@@ -79,7 +79,7 @@ def crops(
 
 
 @torch.no_grad()
-def retrieval(network: VGG19, sets: Sequence[Tensor]) -> dict[str, float]:
+def retrieval(network: VGG, sets: Sequence[Tensor]) -> dict[str, float]:
     """Share of crops whose nearest neighbour among all others is of the same picture.
 
     Args:
@@ -109,10 +109,9 @@ def retrieval(network: VGG19, sets: Sequence[Tensor]) -> dict[str, float]:
     return accuracies
 
 
-def load_network(weights: str, device: torch.device) -> VGG19:
+def load_network(weights: str, device: torch.device) -> VGG:
     """The network with its usual pooling."""
-    found = resolve(weights)
-    return VGG19(found.tensors, TAPS, usual_pooling(found)).to(device)
+    return Trunk.of(resolve(weights)).network(TAPS).to(device)
 
 
 def grid(

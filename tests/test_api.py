@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageFile
 
 import nst
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import transfer
 from nst.pictures import images
@@ -62,7 +62,7 @@ def test_result_says_what_happened(content_path: Path, style_path: Path) -> None
     assert [row.evaluation for row in result.losses] == list(range(1, 7))
     assert result.best == min(result.losses, key=lambda row: row.total)
     assert result.start.size == (32, 26)
-    assert (result.start.weights, result.start.pooling) == ("random", "avg")
+    assert (result.start.weights, result.start.network["pooling"]) == ("random", "avg")
     assert set(result.losses[0].layers) == {"content/relu2_1", "style/relu1_1", "style/relu2_1"}
 
 
@@ -282,7 +282,7 @@ def test_picture_is_measured_in_float32_whatever_the_run_computes_in(
     result = run(content_path, style_path, precision="bf16", strength=None, style_weight=1e6)
     layers = {key: SHALLOW[key] for key in ("content_layers", "style_layers")}
     taps = [tap for weights_of in layers.values() for tap in weights_of]
-    network = VGG19(weights.tensors, taps, "avg")
+    network = VGG(weights.tensors, taps, "avg")
     objective = transfer(network, result.start.content, result.start.styles[0], **layers)
     size = (result.picture.height, result.picture.width)
     terms = objective(images.to_tensor(result.picture, size))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import nst
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import transfer, variation
 from nst.objective.balanced import balanced, goal, in_size_of
@@ -34,8 +34,8 @@ SMALL = {
 
 
 @pytest.fixture
-def network(weights: Weights) -> VGG19:
-    return VGG19(weights.tensors, [*CONTENT, *STYLE]).double()
+def network(weights: Weights) -> VGG:
+    return VGG(weights.tensors, [*CONTENT, *STYLE]).double()
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def gram(feature: Tensor) -> Tensor:
     return flat @ flat.T / flat.numel()
 
 
-def shares(network: VGG19, content: Tensor, style: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+def shares(network: VGG, content: Tensor, style: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     """The averages C and S, written out."""
     own, theirs, texture = network(image), network(content), network(style)
     resized = network(F.interpolate(style, content.shape[2:], mode="bilinear", antialias=True))
@@ -74,7 +74,7 @@ def shares(network: VGG19, content: Tensor, style: Tensor, image: Tensor) -> tup
 
 
 @pytest.mark.parametrize("strength", [0.2, 0.5, 1.0])
-def test_terms_follow_the_formula(network: VGG19, pictures, strength: float) -> None:
+def test_terms_follow_the_formula(network: VGG, pictures, strength: float) -> None:
     content, style, image = pictures
     objective = balanced(
         *(network, content, style),
@@ -96,7 +96,7 @@ def test_terms_follow_the_formula(network: VGG19, pictures, strength: float) -> 
     torch.testing.assert_close(terms.layers, plain.layers)
 
 
-def test_either_picture_has_one_term_of_1_and_one_of_0(network: VGG19, pictures) -> None:
+def test_either_picture_has_one_term_of_1_and_one_of_0(network: VGG, pictures) -> None:
     content, style, _ = pictures
     objective = balanced(network, content, style, strength=0.5, **LAYERS)
     start = objective(content)
@@ -107,7 +107,7 @@ def test_either_picture_has_one_term_of_1_and_one_of_0(network: VGG19, pictures)
     assert whole(in_size_of(content, style)).style.item() == 0
 
 
-def test_layers_that_are_left_out_are_no_part_of_the_average(network: VGG19, pictures) -> None:
+def test_layers_that_are_left_out_are_no_part_of_the_average(network: VGG, pictures) -> None:
     content, style, _ = pictures
     layers = {"content_layers": CONTENT, "style_layers": {"relu2_1": 4.0}}
     objective = balanced(network, content, style, strength=0.5, **layers)
@@ -127,7 +127,7 @@ def test_scale_of_the_activations_means_nothing(
             name: tensor * factor if name.endswith(scaled) else tensor
             for name, tensor in weights.tensors.items()
         }
-        network = VGG19(tensors, [*CONTENT, *STYLE]).double()
+        network = VGG(tensors, [*CONTENT, *STYLE]).double()
         objective = balanced(
             network, content, style, strength=0.5, style_loss=Gram(normalization), **LAYERS
         )
@@ -138,7 +138,7 @@ def test_scale_of_the_activations_means_nothing(
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0])
-def test_gradient(network: VGG19, pictures, strength: float) -> None:
+def test_gradient(network: VGG, pictures, strength: float) -> None:
     content, style, image = pictures
     small, corner = image[..., :4, :4].clone().requires_grad_(), content[..., :4, :4]
     objectives = [
@@ -150,7 +150,7 @@ def test_gradient(network: VGG19, pictures, strength: float) -> None:
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-9, atol=0)
 
 
-def test_below_its_goal_the_style_pulls_no_more(network: VGG19, pictures) -> None:
+def test_below_its_goal_the_style_pulls_no_more(network: VGG, pictures) -> None:
     content, style, _ = pictures
     objective = balanced(network, content, style, strength=0, **LAYERS)
     start = content.clone().requires_grad_()
@@ -191,7 +191,7 @@ def test_in_tiles_as_a_whole(weights: Weights) -> None:
         for seed in range(3)
     )
     image.requires_grad_()
-    network = VGG19(weights.tensors, [*CONTENT, *STYLE])
+    network = VGG(weights.tensors, [*CONTENT, *STYLE])
     found = []
     for tile_size in (None, 32):
         objective = balanced(network, content, style, strength=0.5, tile_size=tile_size, **LAYERS)
@@ -202,7 +202,7 @@ def test_in_tiles_as_a_whole(weights: Weights) -> None:
     assert (found[1][1] - found[0][1]).norm() < 1e-3 * found[0][1].norm()
 
 
-def test_in_a_batch_as_alone(network: VGG19, pictures) -> None:
+def test_in_a_batch_as_alone(network: VGG, pictures) -> None:
     content, style, image = pictures
     objectives = [
         balanced(network, content * scale, style, strength=strength, style_weight=scale, **LAYERS)
@@ -221,7 +221,7 @@ def test_in_a_batch_as_alone(network: VGG19, pictures) -> None:
     assert signature(objectives[0], image) != signature(plain, image)
 
 
-def test_pictures_that_agree_neither_divide_by_zero_nor_blow_up(network: VGG19, pictures) -> None:
+def test_pictures_that_agree_neither_divide_by_zero_nor_blow_up(network: VGG, pictures) -> None:
     content, _, image = pictures
     grey = torch.full_like(content, 0.25)
     for first, second in ((content, content), (grey, grey), (grey, image), (image, grey)):
@@ -237,7 +237,7 @@ def test_pictures_that_agree_neither_divide_by_zero_nor_blow_up(network: VGG19, 
 
 def test_layer_that_no_picture_excites_is_left_out(weights: Weights, pictures) -> None:
     bias = torch.full_like(weights.tensors["conv2_1.bias"], -1e6)
-    dead = VGG19({**weights.tensors, "conv2_1.bias": bias}, ["relu2_1", "relu1_1"]).double()
+    dead = VGG({**weights.tensors, "conv2_1.bias": bias}, ["relu2_1", "relu1_1"]).double()
     content, style, image = pictures
     layers = {"content_layers": {"relu1_1": 1.0}, "style_layers": {"relu1_1": 1.0, "relu2_1": 1.0}}
     objective = balanced(dead, content, style, strength=0.5, **layers)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import nst
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, transfer
 from nst.objective.batch import Batch, signature
@@ -42,7 +42,7 @@ def picture(seed: int, size: tuple[int, int] = SIZE, dtype: torch.dtype = torch.
     return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-def make(network: VGG19, seed: int, dtype: torch.dtype = torch.float64, **options) -> Objective:
+def make(network: VGG, seed: int, dtype: torch.dtype = torch.float64, **options) -> Objective:
     """An objective with pictures, weights and a style size of its own."""
     given = {
         "content_layers": {tap: weight + seed for tap, weight in CONTENT.items()},
@@ -56,8 +56,8 @@ def make(network: VGG19, seed: int, dtype: torch.dtype = torch.float64, **option
     return transfer(network, content, style, **given)
 
 
-def network(weights: Weights, dtype: torch.dtype = torch.float64) -> VGG19:
-    return VGG19(weights.tensors, [*CONTENT, *STYLE]).to(dtype)
+def network(weights: Weights, dtype: torch.dtype = torch.float64) -> VGG:
+    return VGG(weights.tensors, [*CONTENT, *STYLE]).to(dtype)
 
 
 def gradient(evaluate: Callable[[Tensor], nst.objective.Terms], image: Tensor):

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 import nst
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, Region, Source, transfer
 from nst.objective.batch import Batch, signature
@@ -32,8 +32,8 @@ SMALL = {
 
 
 @pytest.fixture
-def network(weights: Weights) -> VGG19:
-    return VGG19(weights.tensors, ["relu1_1", "relu2_1"]).double()
+def network(weights: Weights) -> VGG:
+    return VGG(weights.tensors, ["relu1_1", "relu2_1"]).double()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def pictures() -> list[Tensor]:
     return [torch.randn(1, 3, *s, generator=generator, dtype=torch.float64) for s in sizes]
 
 
-def gram(network: VGG19, picture: Tensor, tap: str) -> Tensor:
+def gram(network: VGG, picture: Tensor, tap: str) -> Tensor:
     feature = network(picture)[tap]
     return Gram().gather(feature, Positions(feature.shape))[0]
 
@@ -76,7 +76,7 @@ def halves(picture: Image.Image) -> tuple[Image.Image, Image.Image]:
     return left, Image.eval(left, lambda value: 255 - value)
 
 
-def test_target_of_a_blend_is_the_weighted_sum(network: VGG19, pictures: list[Tensor]) -> None:
+def test_target_of_a_blend_is_the_weighted_sum(network: VGG, pictures: list[Tensor]) -> None:
     content, first, second, image = pictures
     sources = [Source(first, weight=3.0), Source(second, weight=7.0)]
     terms = transfer(network, content, [Region(sources)], **LAYERS)(image)
@@ -85,7 +85,7 @@ def test_target_of_a_blend_is_the_weighted_sum(network: VGG19, pictures: list[Te
     torch.testing.assert_close(terms.layers["style/relu2_1"], expected)
 
 
-def test_gram_of_a_region_is_that_of_its_positions(network: VGG19, pictures: list[Tensor]) -> None:
+def test_gram_of_a_region_is_that_of_its_positions(network: VGG, pictures: list[Tensor]) -> None:
     content, first, _, image = pictures
     found = transfer(network, content, two_regions(pictures), **LAYERS)(image)
     half = network(image)["relu1_1"][..., :28]
@@ -96,7 +96,7 @@ def test_gram_of_a_region_is_that_of_its_positions(network: VGG19, pictures: lis
 @pytest.mark.parametrize("share", [0.25, 0.5])
 @pytest.mark.parametrize("shared", [False, True])
 def test_region_counts_by_its_share(
-    network: VGG19, pictures: list[Tensor], share: float, shared: bool
+    network: VGG, pictures: list[Tensor], share: float, shared: bool
 ) -> None:
     content, first, _, image = pictures
     mask, source = torch.full_like(content[:, :1], share), Source(first)
@@ -109,7 +109,7 @@ def test_region_counts_by_its_share(
 
 
 def test_single_tiled_and_batched_regions_are_the_same(
-    network: VGG19, pictures: list[Tensor]
+    network: VGG, pictures: list[Tensor]
 ) -> None:
     content, *_, image = pictures
 
@@ -132,7 +132,7 @@ def test_single_tiled_and_batched_regions_are_the_same(
 
 
 def test_small_region_neither_divides_by_zero_nor_speaks_for_the_whole(
-    network: VGG19, pictures: list[Tensor]
+    network: VGG, pictures: list[Tensor]
 ) -> None:
     content, first, second, image = pictures
     tiny = torch.zeros_like(content[:, :1])
@@ -155,7 +155,7 @@ def test_small_region_neither_divides_by_zero_nor_speaks_for_the_whole(
 
 @pytest.mark.parametrize("tap", ["relu1_1", "relu2_1"])
 def test_inside_sees_nothing_of_the_others_and_all_sees_everything(
-    network: VGG19, pictures: list[Tensor], tap: str
+    network: VGG, pictures: list[Tensor], tap: str
 ) -> None:
     image, mask = pictures[0], left_half(pictures[0])
     other = torch.where(mask > 0, image, torch.randn_like(image))
@@ -197,7 +197,7 @@ def test_each_region_ends_near_its_own_style() -> None:
     options |= {"strength": None, "content_weight": 0.0, "init": nst.inits.random}
     result = stylize(content, styles, regions=nst.Regions(masks), **options)
     picture = images.to_tensor(result.picture, 64)
-    network = VGG19(nst.network.weights.random_weights(0).tensors, ["relu1_1", "relu2_1"], "avg")
+    network = VGG(nst.network.weights.random_weights(0).tensors, ["relu1_1", "relu2_1"], "avg")
     # Away from the border, where a position sees one region alone.
     parts = [picture[..., :24], picture[..., 40:]]
     targets = [images.to_tensor(style, 64) for style in styles]
@@ -243,7 +243,7 @@ def test_masks_are_averaged_over_areas_and_may_be_tensors() -> None:
     )
 
 
-def test_gradients_have_their_shares_of_the_norm(network: VGG19, pictures: list[Tensor]) -> None:
+def test_gradients_have_their_shares_of_the_norm(network: VGG, pictures: list[Tensor]) -> None:
     content, style, _, image = pictures
     objective = balanced_by_gradients(
         network,

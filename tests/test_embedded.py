@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import eval_weights
 from nst.network import weights as sources
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights, WeightsError
 from nst.pictures import images
 from support import REPOSITORY
@@ -43,7 +43,7 @@ def test_altered_embedded_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_embedded_activations_keep_their_scale_on_pictures(embedded: Weights) -> None:
     """Mean activations of 1 over the training pictures stay near it on the samples."""
-    network = VGG19(embedded.tensors, eval_weights.TAPS, "max")
+    network = VGG(embedded.tensors, eval_weights.TAPS, "max")
     for name in ("content.jpg", "style.jpg"):
         picture = images.load(REPOSITORY / "nst" / "samples" / name)
         with torch.no_grad():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nst import gamuts
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, transfer
 from nst.optim import parametrizations
@@ -32,7 +32,7 @@ KINDS = {
 def small_objective(weights: Weights, device: str = "cpu", **options) -> Objective:
     generator = torch.Generator().manual_seed(2)
     content, style = (torch.randn(1, 3, 24, 32, generator=generator).to(device) for _ in range(2))
-    network = VGG19(weights.tensors, [*CONTENT, *STYLE]).to(device)
+    network = VGG(weights.tensors, [*CONTENT, *STYLE]).to(device)
     return transfer(network, content, style, content_layers=CONTENT, style_layers=STYLE, **options)
 
 

@@ -360,7 +360,7 @@ def test_imagenet_weights_that_have_come_since_are_taken(
 ) -> None:
     config = composed("model.weights=auto")
     there = replace(record.weights.resolve("embedded"), source=reached)
-    monkeypatch.setattr(record.weights, "resolve", lambda _: there)
+    monkeypatch.setattr(record.weights, "resolve", lambda _, architecture: there)
     left = {"status": "ok", "config_sha256": settings.config_sha256(config)}
     text = json.dumps({**left, "weights": {"source": used}})
     (tmp_path / "result.json").write_text(text)

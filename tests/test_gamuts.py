@@ -14,7 +14,7 @@ from torch import Tensor
 
 import nst
 from nst import gamuts
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import transfer
 from nst.objective.statistics import Gram
@@ -267,7 +267,7 @@ def measured_again(folder: Path, name: str, weights: Weights) -> dict[str, float
         for kind in ("content", "style")
     )
     picture = images.to_tensor(images.load(folder / name), content.shape[2:])
-    network = VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "avg")
+    network = VGG(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "avg")
     objective = transfer(
         network,
         content,

@@ -36,7 +36,7 @@ from torchvision import transforms
 
 from nst import inits
 from nst.network.architecture import VGG_19
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights, file_weights
 from nst.objective import transfer
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
@@ -112,7 +112,7 @@ def nst_run(
     canvas = inits.Canvas(content.float(), [style.float()], [1.0], seed, load=NotImplemented)
     start = INIT[init](canvas)
     objective = transfer(
-        VGG19(file_weights(network[1]).tensors, [*GATYS_CONTENT, *GATYS_STYLE]).to(dtype),
+        VGG(file_weights(network[1]).tensors, [*GATYS_CONTENT, *GATYS_STYLE]).to(dtype),
         content,
         style,
         content_layers=GATYS_CONTENT,

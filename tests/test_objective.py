@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, transfer
 from nst.objective.balanced import scales
@@ -16,8 +16,8 @@ CONTENT, STYLE = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
 
 
 @pytest.fixture
-def network(weights: Weights) -> VGG19:
-    return VGG19(weights.tensors, [*CONTENT, *STYLE]).double()
+def network(weights: Weights) -> VGG:
+    return VGG(weights.tensors, [*CONTENT, *STYLE]).double()
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def gram(feature: torch.Tensor) -> torch.Tensor:
     return flat @ flat.T / flat.numel()
 
 
-def test_terms_follow_the_formula(network: VGG19, pictures) -> None:
+def test_terms_follow_the_formula(network: VGG, pictures) -> None:
     content, style, image = pictures
     objective = transfer(
         network,
@@ -61,7 +61,7 @@ def test_terms_follow_the_formula(network: VGG19, pictures) -> None:
     torch.testing.assert_close(10 * terms.layers["content/relu2_2"], terms.content)
 
 
-def test_gradient(network: VGG19, pictures) -> None:
+def test_gradient(network: VGG, pictures) -> None:
     content, style, image = pictures
     objective = transfer(
         network, content, style, content_layers=CONTENT, style_layers=STYLE, style_weight=1e3
@@ -80,7 +80,7 @@ def test_gradient(network: VGG19, pictures) -> None:
     assert image.grad.is_contiguous()
 
 
-def test_content_image_has_no_content_loss(network: VGG19, pictures) -> None:
+def test_content_image_has_no_content_loss(network: VGG, pictures) -> None:
     content, style, _ = pictures
     objective = transfer(network, content, style, content_layers=CONTENT, style_layers=STYLE)
     terms = objective(content)
@@ -88,7 +88,7 @@ def test_content_image_has_no_content_loss(network: VGG19, pictures) -> None:
     assert terms.style.item() > 0
 
 
-def test_term_without_weight_is_not_computed(network: VGG19, pictures) -> None:
+def test_term_without_weight_is_not_computed(network: VGG, pictures) -> None:
     content, style, image = pictures
     objective = transfer(
         network, content, style, content_layers=CONTENT, style_layers=STYLE, style_weight=0
@@ -100,7 +100,7 @@ def test_term_without_weight_is_not_computed(network: VGG19, pictures) -> None:
 
 
 def test_targets_are_computed_once_and_an_evaluation_is_one_forward_and_one_backward(
-    network: VGG19, pictures
+    network: VGG, pictures
 ) -> None:
     content, style, image = pictures
     calls = []
@@ -113,7 +113,7 @@ def test_targets_are_computed_once_and_an_evaluation_is_one_forward_and_one_back
     assert len(calls) == 2 + 3
 
 
-def test_balance_is_1_for_either_picture_and_knows_no_weights(network: VGG19, pictures) -> None:
+def test_balance_is_1_for_either_picture_and_knows_no_weights(network: VGG, pictures) -> None:
     content, _, image = pictures
     style = image.roll(5, 3) ** 2  # of the content picture's size
 
@@ -141,7 +141,7 @@ def test_balance_is_1_for_either_picture_and_knows_no_weights(network: VGG19, pi
     assert balances(content_weight=0.1, style_weight=3.0, tv_weight=2.0) == [first, second, other]
 
 
-def test_balance_of_two_equal_pictures_is_0(network: VGG19, pictures) -> None:
+def test_balance_of_two_equal_pictures_is_0(network: VGG, pictures) -> None:
     content, _, image = pictures
     objective = transfer(network, content, content, content_layers=CONTENT, style_layers=STYLE)
     found = scales(objective, content, content)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import nst
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, Precision, Term, transfer, whole
 from nst.objective.batch import Batch, signature
@@ -146,7 +146,7 @@ def test_users_statistic_is_the_same_whole_tiled_and_batched(
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(1, 3, 40, 56, generator=generator).double() for _ in range(3)]
-    network = VGG19(weights.tensors, ["relu1_1", "relu2_1", "relu2_2"]).double()
+    network = VGG(weights.tensors, ["relu1_1", "relu2_1", "relu2_2"]).double()
 
     def make(seed: int, **options: object) -> Objective:
         layers = {"relu1_1": 1.0 + seed, "relu2_1": 3.0}
@@ -241,7 +241,7 @@ class Spread(Moments):
 def test_comparisons_and_tiles_without_positions(weights: Weights) -> None:
     generator = torch.Generator().manual_seed(1)
     images = [torch.randn(1, 3, 40, 56, generator=generator).double() for _ in range(3)]
-    network = VGG19(weights.tensors, ["relu1_1", "relu5_1"]).double()
+    network = VGG(weights.tensors, ["relu1_1", "relu5_1"]).double()
     layers = {
         "content_layers": {"relu1_1": 1.0},
         "style_layers": {"relu1_1": 1.0, "relu5_1": 2.0},
@@ -269,7 +269,7 @@ def test_comparisons_and_tiles_without_positions(weights: Weights) -> None:
 
 @pytest.mark.parametrize("joint", [True, False])
 def test_comparison_of_pictures_of_other_sizes_is_refused(weights: Weights, joint: bool) -> None:
-    network = VGG19(weights.tensors, ["relu1_1"])
+    network = VGG(weights.tensors, ["relu1_1"])
     taps = {"content_layers": {"relu1_1": 1.0}, "style_layers": {"relu1_1": 1.0}}
     content, style = torch.randn(1, 3, 16, 16), torch.randn(1, 3, 24, 24)
     objective = transfer(network, content, style, style_loss=MSE(), joint=joint, **taps)
@@ -278,7 +278,7 @@ def test_comparison_of_pictures_of_other_sizes_is_refused(weights: Weights, join
 
 
 def test_terms_need_names_of_their_own(weights: Weights) -> None:
-    network, picture = VGG19(weights.tensors, ["relu1_1"]), torch.randn(1, 3, 16, 16)
+    network, picture = VGG(weights.tensors, ["relu1_1"]), torch.randn(1, 3, 16, 16)
     one = Term("style", Gram(), whole(picture), {"relu1_1": 1.0})
     for terms in ([], [one, one], [replace(one, name="tv")]):
         with pytest.raises(nst.InputError, match="names of their own"):
@@ -307,7 +307,7 @@ def test_statistics_that_differ_are_described_differently() -> None:
 
 
 def test_network_can_be_pickled_though_others_were_made_of_it(weights: Weights) -> None:
-    network = VGG19(weights.tensors, ["relu1_1"])
+    network = VGG(weights.tensors, ["relu1_1"])
     other = network.computing_in(torch.bfloat16, torch.channels_last)
     assert network.computing_in(torch.bfloat16, torch.channels_last) is other
     again = pickle.loads(pickle.dumps(network))

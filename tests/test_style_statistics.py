@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import nst
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, Precision, transfer
 from nst.objective.batch import Batch, signature
@@ -363,7 +363,7 @@ def test_statistic_is_the_same_whole_tiled_and_batched(
 ) -> None:
     images = pictures()
     styles = [images[2] * (1 + seed) for seed in (0, 1)]
-    network = VGG19(weights.tensors, [*LAYERS]).double()
+    network = VGG(weights.tensors, [*LAYERS]).double()
     left = torch.zeros(1, 1, 24, 36, dtype=torch.float64)
     left[..., :15] = 1
 
@@ -394,7 +394,7 @@ def test_statistic_is_the_same_whole_tiled_and_batched(
 @of_all
 def test_statistic_in_bfloat16_is_nearly_the_same(weights: Weights, statistic: Statistic) -> None:
     images = [picture.float() for picture in pictures()]
-    network = VGG19(weights.tensors, [*LAYERS])
+    network = VGG(weights.tensors, [*LAYERS])
 
     def make(precision: Precision) -> Objective:
         given = images[0], images[1] ** 2
@@ -408,7 +408,7 @@ def test_statistic_in_bfloat16_is_nearly_the_same(weights: Weights, statistic: S
 
 @of_styles
 def test_blends_of_pictures(weights: Weights, statistic: Statistic) -> None:
-    network, (image, one, two) = VGG19(weights.tensors, [*LAYERS]).double(), pictures()
+    network, (image, one, two) = VGG(weights.tensors, [*LAYERS]).double(), pictures()
 
     def found(*sources: Source) -> Tensor:
         objective = transfer(network, image, [Region(sources)], **alone(statistic))
@@ -429,7 +429,7 @@ def test_graph_of_a_gpu(
     numbers = []
     for device in ("cpu", "cuda"):
         start, content, style = (picture.float().to(device) for picture in pictures())
-        network = VGG19(weights.tensors, [*LAYERS]).to(device)
+        network = VGG(weights.tensors, [*LAYERS]).to(device)
         objective = transfer(network, content, style, **alone(statistic))
         image = pixel(start)
         with tf32(False):  # as in a run

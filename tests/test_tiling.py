@@ -15,7 +15,7 @@ from torch import Tensor
 import nst
 from nst.errors import InputError
 from nst.network.architecture import VGG_19
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG, Trunk
 from nst.network.weights import Weights
 from nst.objective import Objective, Terms, cost, tiling, transfer, variation
 from nst.objective.statistics import Gram
@@ -60,7 +60,7 @@ def compare(
     ways: list[dict[str, Any]] = [{"joint": False}, {}, {"tile_size": tile_size}]
     for way in ways:
         objective = transfer(
-            VGG19(weights.tensors, [*layers[0], *layers[1]], pooling),
+            VGG(weights.tensors, [*layers[0], *layers[1]], pooling),
             content,
             style,
             content_layers=layers[0],
@@ -130,7 +130,7 @@ def test_bfloat16_differs_by_its_own_rounding(weights: Weights) -> None:
 
 def make(weights: Weights, tile_size: int | None = 32, size: int = 70, **options) -> Objective:
     return transfer(
-        VGG19(weights.tensors, [*SHALLOW[0], *SHALLOW[1]]).double(),
+        VGG(weights.tensors, [*SHALLOW[0], *SHALLOW[1]]).double(),
         picture(size, size),
         picture(size, size, 2),
         content_layers=SHALLOW[0],
@@ -198,7 +198,7 @@ def test_nothing_of_a_tile_outlives_it(weights: Weights) -> None:
     def most(length: int) -> int:
         layers = GATYS_CONTENT, GATYS_STYLE
         objective = transfer(
-            VGG19(weights.tensors, [*layers[0], *layers[1]]),
+            VGG(weights.tensors, [*layers[0], *layers[1]]),
             *(picture(length, 32, seed, torch.float32) for seed in (0, 2)),
             content_layers=layers[0],
             style_layers=layers[1],
@@ -272,7 +272,7 @@ def test_halo_is_the_receptive_field() -> None:
     assert VGG_19.halos(["relu5_4"])[0] == 118
 
 
-def cores(network: VGG19, image: Tensor, tile: tiling.Tile, tap: str) -> Tensor:
+def cores(network: VGG, image: Tensor, tile: tiling.Tile, tap: str) -> Tensor:
     with torch.no_grad():
         ((_, feature),) = tiling.features(network, image[..., *tile.whole(0)], tile, [tap])
     return feature[..., *tile.inner(VGG_19.level(tap))]
@@ -291,7 +291,7 @@ def test_halo_suffices(
     weights: Weights, height: int, width: int, tile_size: int, tap: str, pooling: str, data
 ) -> None:
     """Whatever is outside of a tile, the whole picture's features in its core are the tile's."""
-    network = VGG19(weights.tensors, [tap], pooling).double()
+    network = VGG(weights.tensors, [tap], pooling).double()
     image = picture(height, width)
     tile = data.draw(st.sampled_from(tiling.tiles(height, width, tile_size, VGG_19.halos([tap]))))
     other = picture(height, width, 5)
@@ -303,7 +303,7 @@ def test_halo_suffices(
 
 @pytest.mark.parametrize("tap", ["relu2_2", "relu4_1"])
 def test_smaller_halo_does_not_suffice(weights: Weights, tap: str) -> None:
-    network = VGG19(weights.tensors, [tap], "avg").double()
+    network = VGG(weights.tensors, [tap], "avg").double()
     image = picture(160, 16)
     tile = tiling.tiles(160, 16, 16, VGG_19.halos([tap]))[5]
     with torch.no_grad():
@@ -320,7 +320,7 @@ def test_smaller_halo_does_not_suffice(weights: Weights, tap: str) -> None:
 
 def test_yardstick_is_the_same(weights: Weights) -> None:
     pictures = [picture(48, 40, seed, torch.float32) for seed in range(3)]
-    whole, tiled = (yardstick(weights, "avg", *pictures, size) for size in (None, 16))
+    whole, tiled = (yardstick(Trunk(weights, "avg"), *pictures, size) for size in (None, 16))
     assert whole is not None
     assert tiled == pytest.approx(whole, rel=1e-4)
 

@@ -16,7 +16,7 @@ import textures
 import train_embedded
 from nst.network import weights as sources
 from nst.network.architecture import VGG_19
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 
 TINY = train_embedded.Settings(
@@ -152,7 +152,7 @@ def test_colour_follows_the_gradients() -> None:
 
 
 def test_retrieval_of_alike_and_of_unlike_crops(weights: Weights) -> None:
-    network = VGG19(weights.tensors, eval_weights.TAPS[:2], "avg")
+    network = VGG(weights.tensors, eval_weights.TAPS[:2], "avg")
     torch.manual_seed(0)
     smooth, rough = torch.zeros(3, 3, 32, 32), torch.randn(3, 3, 32, 32)
     smooth += torch.linspace(-1, 1, 32) + 0.01 * torch.randn(3, 3, 32, 32)

@@ -13,7 +13,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from nst.network import weights as sources
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights, WeightsError
 
 
@@ -29,14 +29,14 @@ def test_random_weights_are_calibrated(weights: Weights) -> None:
     """On pictures unlike the calibration batch too, activations keep their scale to the end."""
     y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
     image = torch.stack([torch.sin(x / 5), torch.sin(y / 9), torch.cos((x + y) / 7)])[None]
-    features = VGG19(weights.tensors, ["conv1_1", "conv3_1", "conv5_1", "conv5_4"], "avg")(image)
+    features = VGG(weights.tensors, ["conv1_1", "conv3_1", "conv5_1", "conv5_4"], "avg")(image)
     for tap, feature in features.items():
         assert 0.1 < feature.std().item() < 10, tap
 
 
 def test_calibration_brings_each_channel_to_zero_mean_and_unit_variance(weights: Weights) -> None:
     batch = sources._calibration_batch()
-    features = VGG19(weights.tensors, ["conv1_1", "conv4_2", "conv5_1"], "avg").double()(batch)
+    features = VGG(weights.tensors, ["conv1_1", "conv4_2", "conv5_1"], "avg").double()(batch)
     for feature in features.values():
         std, mean = torch.std_mean(feature, dim=(0, 2, 3))
         torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-3, rtol=0)
@@ -202,7 +202,7 @@ def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_falls_back_with_one_warning_and_imagenet_does_not(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def offline() -> Weights:
+    def offline(url: str, architecture: str) -> Weights:
         raise WeightsError("no network")
 
     monkeypatch.setattr(sources, "imagenet_weights", offline)
@@ -218,6 +218,7 @@ def test_auto_falls_back_with_one_warning_and_imagenet_does_not(
 
 
 def test_published_hash_is_the_one_in_the_published_name() -> None:
-    official = torchvision.models.VGG19_Weights.IMAGENET1K_V1
-    assert official.url == sources.IMAGENET_URL
-    assert sources.IMAGENET_SHA256 in official.url
+    models = torchvision.models
+    official = {"vgg19": models.VGG19_Weights, "vgg16": models.VGG16_Weights}
+    urls = {name: kind.IMAGENET1K_V1.url for name, kind in official.items()}
+    assert urls == sources.IMAGENET_URLS

@@ -222,7 +222,11 @@ def _prepared(
         network=Network(
             weights=model.weights,
             seed=model.seed,
+            architecture=model.architecture,
+            input=model.input,
             pooling=None if model.pooling == "auto" else model.pooling,
+            pooling_scale=model.pooling_scale,
+            padding=model.padding,
         ),
         init=_instantiate("init", options.init),
         parametrization=_instantiate("parametrization", options.parametrization),

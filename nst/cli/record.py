@@ -53,8 +53,11 @@ def is_done(folder: Path, config: DictConfig) -> bool:
     if (left.get("status"), left.get("config_sha256")) != ("ok", config_sha256(config)):
         return False
     # ImageNet's weights may have come within reach since.
-    auto = config.model.weights == "auto" and left["weights"]["source"] != "imagenet"
-    return not auto or weights.resolve("auto").source == left["weights"]["source"]
+    then: str = left["weights"]["source"]
+    if config.model.weights != "auto" or then == "imagenet":
+        return True
+    now = weights.resolve("auto", architecture=config.model.architecture)
+    return now.source == then
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -113,9 +116,8 @@ def summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
         },
         "weights": {
             "source": result.start.weights,
-            "sha256": result.start.weights_sha256,
             "detail": result.start.weights_detail,
-            "pooling": result.start.pooling,
+            **result.start.network,
         },
     }
 

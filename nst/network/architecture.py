@@ -1,15 +1,15 @@
 """What a network of the VGG kind is made of: its layers by name, and what follows from their order.
 
-VGG-19: Simonyan, Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Recognition*
-(arXiv 1409.1556), configuration E. Its convolutions are of 3 x 3 px and keep the size; each of its
-five blocks but the last ends in a pooling, which halves it.
+VGG-19 and VGG-16: Simonyan, Zisserman, *Very Deep Convolutional Networks for Large-Scale Image
+Recognition* (arXiv 1409.1556), configurations E and D. Their convolutions are of 3 x 3 px and keep
+the size; each of the five blocks but the last ends in a pooling, which halves it.
 
 A *tap* is a place where activations are taken: `convB_I` before the ReLU of convolution I of block
 B, `reluB_I` behind it. A layer's *level* is the number of poolings before it.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from nst.errors import InputError
 
@@ -34,14 +34,17 @@ class Architecture:
     """A network's layers.
 
     Args:
+        name: as people write it, `VGG-19`.
         blocks: the output channels of each block's convolutions.
 
     Attributes:
+        name: as given.
         convolutions: from shallow to deep.
         taps: names of all taps, from shallow to deep.
     """
 
-    def __init__(self, blocks: Sequence[Sequence[int]]) -> None:
+    def __init__(self, name: str, blocks: Sequence[Sequence[int]]) -> None:
+        self.name = name
         self._counts = [len(widths) for widths in blocks]
         self.convolutions: list[Convolution] = []
         self.taps: list[str] = []
@@ -86,7 +89,9 @@ class Architecture:
         """
         for tap in taps:
             if tap not in self._channels:
-                raise InputError(f"unknown layer {tap!r}; the layers are {', '.join(self.taps)}")
+                raise InputError(
+                    f"unknown layer {tap!r}; the layers of {self.name} are {', '.join(self.taps)}"
+                )
 
     def deepest(self, taps: Iterable[str]) -> str:
         """The last of some taps, at least one, that an image comes to."""
@@ -131,4 +136,8 @@ class Architecture:
         return tuple(found)
 
 
-VGG_19 = Architecture([(64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4])
+VGG_19 = Architecture("VGG-19", [(64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4])
+# Each of its layers is one of VGG-19's too by its name, its channels and its level.
+VGG_16 = Architecture("VGG-16", [(64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3])
+Name = Literal["vgg19", "vgg16"]
+ARCHITECTURES: dict[Name, Architecture] = {"vgg19": VGG_19, "vgg16": VGG_16}

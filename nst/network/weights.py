@@ -1,6 +1,6 @@
 """Where the network's weights come from, and that they are what they claim to be.
 
-Every source ends in the same thing: the tensors of VGG-19's convolutions by name (`conv1_1.weight`,
+Every source ends in the same thing: the tensors of a VGG's convolutions by name (`conv1_1.weight`,
 `conv1_1.bias`, ...) and a record of what they are.
 """
 
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 from urllib.error import URLError
 
 import torch
@@ -24,13 +25,19 @@ from torch import Tensor
 
 from nst import files
 from nst.errors import InputError
-from nst.network.architecture import VGG_19
+from nst.network.architecture import ARCHITECTURES, VGG_19, Architecture, Name
+from nst.network.preprocessing import Convention
 
 log = logging.getLogger(__name__)
 
-IMAGENET_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
-# What torchvision publishes of the file's SHA-256: its first eight hexadecimal digits.
-IMAGENET_SHA256 = "dcbb9e9d"
+# What is published of a file's SHA-256, its first eight hexadecimal digits, is in its name.
+IMAGENET_URLS: dict[Name, str] = {
+    "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
+}
+# Likewise of the networks of the VGG paper's authors, turned from Caffe's files by Justin Johnson:
+# https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth and vgg16-00b39a1b.pth.
+CAFFE_SHA256 = ("d01eb7cb", "00b39a1b")
 # The trunk that comes with the package, and what its file must hash to.
 EMBEDDED = Path(__file__).parent / "embedded" / "vgg19.safetensors"
 EMBEDDED_SHA256 = "3c84f806e32a71e7a87f99235219775fbf9a14168a53e69057f811a40c5ea6b3"
@@ -44,24 +51,33 @@ class WeightsError(InputError):
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of VGG-19's convolutions.
+    """The weights of a VGG's convolutions.
 
     Attributes:
-        tensors: `convB_I.weight` (out x in x 3 x 3) and `convB_I.bias` (out), float32 on the CPU.
-            A file may hold only the first convolutions.
+        tensors: `convB_I.weight` (out x in x 3 x 3) and `convB_I.bias` (out), float32 on the CPU,
+            for an input of R, G and B in this order. A file may hold only the first convolutions.
         source: `imagenet`, `embedded`, `random` or `file`.
         sha256: of the file; for `random` of the tensors themselves.
         detail: the path, or the seed.
+        architecture: the network.
+        convention: of its input, see `nst.network.preprocessing`.
     """
 
     tensors: Mapping[str, Tensor]
     source: str
     sha256: str
     detail: str
+    architecture: Architecture = VGG_19
+    convention: Convention = "torchvision"
 
 
 @lru_cache(maxsize=2)
-def resolve(spec: str, seed: int = 0) -> Weights:
+def resolve(
+    spec: str,
+    seed: int = 0,
+    architecture: Name = "vgg19",
+    convention: Convention | Literal["auto"] = "auto",
+) -> Weights:
     """The weights that a spec names.
 
     Args:
@@ -70,21 +86,27 @@ def resolve(spec: str, seed: int = 0) -> Weights:
             where it can be had, otherwise `embedded` with a warning; anything else: the path of a
             `.pth`, `.pt` or `.safetensors` file.
         seed: of `random`.
+        architecture: `vgg19`, or `vgg16`, of which there are no embedded ones.
+        convention: of the network's input; `auto` is what is known of the file, see `file_weights`.
 
     The last answers are kept, so the jobs of a sweep in one process decide and load once.
 
     Raises:
-        WeightsError: they cannot be had, or are not VGG-19's.
+        WeightsError: they cannot be had, or are not this network's.
     """
+    if spec in ("random", "embedded", "imagenet", "auto") and convention == "caffe":
+        raise WeightsError(f"model.input=caffe is for weights in a file, not for {spec}")
     if spec == "random":
-        return random_weights(seed)
+        return random_weights(seed, ARCHITECTURES[architecture])
     if spec == "embedded":
+        if architecture != "vgg19":
+            raise WeightsError("the embedded weights are of VGG-19: use model=vgg19 with them")
         return embedded_weights()
     if spec in ("imagenet", "auto"):
         try:
-            return imagenet_weights()
+            return imagenet_weights(IMAGENET_URLS[architecture], architecture=architecture)
         except WeightsError as error:
-            if spec == "imagenet":
+            if spec == "imagenet" or architecture != "vgg19":
                 raise
             log.warning(
                 "NO IMAGENET WEIGHTS: %s. Going on with the EMBEDDED network, trained on drawn "
@@ -94,10 +116,12 @@ def resolve(spec: str, seed: int = 0) -> Weights:
                 error,
             )
             return embedded_weights()
-    return file_weights(Path(spec))
+    return file_weights(Path(spec), architecture=architecture, convention=convention)
 
 
-def imagenet_weights(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> Weights:
+def imagenet_weights(
+    url: str = IMAGENET_URLS["vgg19"], sha256: str | None = None, architecture: Name = "vgg19"
+) -> Weights:
     """ImageNet weights of torchvision from torch hub's cache, downloaded first where missing.
 
     The SHA-256 is checked on every load. A cached file that fails is set aside (`.corrupt`) and
@@ -105,19 +129,22 @@ def imagenet_weights(url: str = IMAGENET_URL, sha256: str = IMAGENET_SHA256) -> 
 
     Args:
         url: where the file is; its last part is the name in the cache.
-        sha256: the first digits of the file's SHA-256.
+        sha256: the first digits of the file's SHA-256; None is those in its name.
+        architecture: the network that they are of.
 
     Raises:
         WeightsError: no connection, a cut-off download, or a file with another SHA-256.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    name = url.rpartition("/")[2]
+    sha256 = sha256 or Path(name).stem.rpartition("-")[2]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.exists() and not files.sha256(path).startswith(sha256):
         aside = path.with_name(path.name + ".corrupt")
         log.warning("%s: wrong SHA-256, set aside as %s", path, aside.name)
         path.replace(aside)
     if not path.exists():
         _download(url, path, sha256)
-    return file_weights(path, source="imagenet")
+    return file_weights(path, "imagenet", architecture, "torchvision")
 
 
 def embedded_weights() -> Weights:
@@ -136,14 +163,23 @@ def embedded_weights() -> Weights:
     return weights
 
 
-def file_weights(path: Path, source: str = "file") -> Weights:
+def file_weights(
+    path: Path,
+    source: str = "file",
+    architecture: Name = "vgg19",
+    convention: Convention | Literal["auto"] = "auto",
+) -> Weights:
     """Weights from a local file.
 
     Args:
         path: a state dict saved by `torch.save` (read with `weights_only=True`, so that nothing in
             it can run code) or a `.safetensors` file, with torchvision's names: all of `vgg19()`
-            (`features.0.weight`, ...) or its `features` alone (`0.weight`, ...).
+            (`features.0.weight`, ...) or its `features` alone (`0.weight`, ...); or with the names
+            that Gatys et al. have in theirs (`conv1_1.weight`, ...).
         source: recorded in the result.
+        architecture: the network that they must be of.
+        convention: of the network's input; `auto` is `caffe` for the files in `CAFFE_SHA256` and
+            for those with the names of Gatys et al., otherwise `torchvision`.
 
     Raises:
         WeightsError: missing or unreadable file, or the weights of another network.
@@ -173,11 +209,18 @@ def file_weights(path: Path, source: str = "file") -> Weights:
             f"{path}: unreadable weights: neither .safetensors nor tensors saved by torch.save "
             f"({type(error).__name__})"
         ) from error
-    return Weights(_pick(state, path), source, digest, str(path))
+    if convention == "auto":
+        original = digest.startswith(CAFFE_SHA256) or "conv1_1.weight" in state
+        convention = "caffe" if original else "torchvision"
+    tensors = _pick(state, path, ARCHITECTURES[architecture])
+    if convention == "caffe":
+        # Its first filters see B, G and R in this order.
+        tensors["conv1_1.weight"] = tensors["conv1_1.weight"].flip(1)
+    return Weights(tensors, source, digest, str(path), ARCHITECTURES[architecture], convention)
 
 
-def random_weights(seed: int = 0) -> Weights:
-    """A calibrated random VGG-19: a control that needs no file.
+def random_weights(seed: int = 0, architecture: Architecture = VGG_19) -> Weights:
+    """A calibrated random network: a control that needs no file.
 
     Filters are He-normal. Then, layer by layer, each channel's pre-activation is brought to zero
     mean and unit variance on a fixed batch of smooth random images, so that activations neither
@@ -187,13 +230,14 @@ def random_weights(seed: int = 0) -> Weights:
 
     Args:
         seed: of the filters; the calibration batch never changes.
+        architecture: the network.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     tensors: dict[str, Tensor] = {}
     # float64, so that the last bit of the result does not depend on the number of threads.
     signal = _calibration_batch()
-    for name, _, inputs, outputs in VGG_19.convolutions:
-        if VGG_19.pooling_before(name):
+    for name, _, inputs, outputs in architecture.convolutions:
+        if architecture.pooling_before(name):
             signal = F.avg_pool2d(signal, 2)
         filters = (
             torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
@@ -206,7 +250,7 @@ def random_weights(seed: int = 0) -> Weights:
     digest = hashlib.sha256()
     for tensor in tensors.values():
         digest.update(tensor.numpy().tobytes())
-    return Weights(tensors, "random", digest.hexdigest(), f"seed {seed}")
+    return Weights(tensors, "random", digest.hexdigest(), f"seed {seed}", architecture)
 
 
 def _calibration_batch() -> Tensor:
@@ -263,25 +307,50 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _pick(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The convolutions out of a state dict with torchvision's names, checked for shape."""
-    prefix = "features." if any(str(key).startswith("features.") for key in state) else ""
-    tensors: dict[str, Tensor] = {}
-    for name, index, inputs, outputs in VGG_19.convolutions:
-        weight = state.get(f"{prefix}{index}.weight")
-        bias = state.get(f"{prefix}{index}.bias")
-        if weight is None or bias is None:
-            break  # a trunk: the taps decide later whether it reaches deep enough
-        expected = (outputs, inputs, 3, 3)
-        if tuple(weight.shape) != expected or tuple(bias.shape) != (outputs,):
-            raise WeightsError(
-                f"{path}: not VGG-19: {prefix}{index}.weight is {tuple(weight.shape)}, "
-                f"{name} needs {expected}"
-            )
-        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = weight.float(), bias.float()
+def _pick(state: Mapping[str, Tensor], path: Path, architecture: Architecture) -> dict[str, Tensor]:
+    """The convolutions out of a state dict, checked for shape.
+
+    Raises:
+        WeightsError: they are another network's.
+    """
+    tensors = _fitting(state, path, architecture)
+    for name, other in ARCHITECTURES.items():
+        if len(_fitting(state, path, other)) > len(tensors):
+            raise WeightsError(f"{path}: {other.name}, not {architecture.name}: use model={name}")
     if not tensors:
-        raise WeightsError(f"{path}: not VGG-19: it has no features.0.weight and features.0.bias")
+        raise WeightsError(
+            f"{path}: not {architecture.name}: it has no features.0.weight and features.0.bias"
+        )
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{path}: {key} holds values that are not finite")
+    return tensors
+
+
+def _fitting(
+    state: Mapping[str, Tensor], path: Path, architecture: Architecture
+) -> dict[str, Tensor]:
+    """A network's first convolutions, as far as a state dict has tensors for them.
+
+    A file may be of a trunk: the taps decide later whether it reaches deep enough.
+
+    Raises:
+        WeightsError: a tensor has not the network's shape.
+    """
+    prefix = "features." if any(str(key).startswith("features.") for key in state) else ""
+    tensors: dict[str, Tensor] = {}
+    for name, index, inputs, outputs in architecture.convolutions:
+        for key in (f"{prefix}{index}", name):
+            weight, bias = state.get(f"{key}.weight"), state.get(f"{key}.bias")
+            if weight is not None and bias is not None:
+                break
+        else:
+            break
+        expected = (outputs, inputs, 3, 3)
+        if tuple(weight.shape) != expected or tuple(bias.shape) != (outputs,):
+            raise WeightsError(
+                f"{path}: not {architecture.name}: {key}.weight is {tuple(weight.shape)}, "
+                f"{name} needs {expected}"
+            )
+        tensors |= {f"{name}.weight": weight.float(), f"{name}.bias": bias.float()}
     return tensors

@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst.network.architecture import VGG_19
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.objective.objective import Objective
 from nst.objective.terms import Region
 from nst.objective.transfer import regions_of, transfer
@@ -108,7 +108,7 @@ def in_size_of(content: Tensor, style: Tensor) -> Tensor:
 
 
 def balanced(
-    network: VGG19,
+    network: VGG,
     content: Tensor,
     style: Tensor | Sequence[Region],
     *,

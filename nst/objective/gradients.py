@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.objective.balanced import in_size_of
 from nst.objective.objective import Objective
 from nst.objective.terms import Region
@@ -28,7 +28,7 @@ _LEAST = 1e-3
 
 
 def balanced_by_gradients(
-    network: VGG19,
+    network: VGG,
     content: Tensor,
     style: Tensor | Sequence[Region],
     *,

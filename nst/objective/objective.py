@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from nst.errors import InputError
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.objective import masks, tiling
 from nst.objective.statistics import Comparison, Distribution, Moments, Positions
 from nst.objective.terms import Measure, Region, Source, Term, Terms, weighed
@@ -123,7 +123,7 @@ class Objective:
 
     def __init__(
         self,
-        network: VGG19,
+        network: VGG,
         terms: Sequence[Term],
         *,
         tv_weight: float = 0.0,
@@ -506,8 +506,8 @@ class Objective:
 
 
 def fitted(
-    network: VGG19, device: torch.device, precision: Precision = "fp32", *, joint: bool = True
-) -> VGG19:
+    network: VGG, device: torch.device, precision: Precision = "fp32", *, joint: bool = True
+) -> VGG:
     """Bring a network itself to where and how an objective of float32 images computes.
 
     An objective would make a copy, which is another 50 MiB. The other arguments are an objective's.

@@ -22,15 +22,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG, Pooled
 
 Window = tuple[slice, slice]
 # Rows of a feature map at a time where what is computed of them is as large as they are.
 BAND = 64
-_POOLINGS = nn.MaxPool2d, nn.AvgPool2d
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def tiles(height: int, width: int, tile_size: int | None, halos: tuple[int, ...]
 
 
 def features(
-    network: VGG19, pixels: Tensor, tile: Tile, taps: Collection[str]
+    network: VGG, pixels: Tensor, tile: Tile, taps: Collection[str]
 ) -> Iterator[tuple[str, Tensor]]:
     """Run the network over a tile as far as the taps need it, and yield their activations.
 
@@ -130,7 +129,7 @@ def features(
     levels = network.architecture.level
     for name, layer in network.layers.items():
         pixels = layer(pixels)
-        if isinstance(layer, _POOLINGS) and any(cut := tile.cut(levels(name))):
+        if isinstance(layer, Pooled) and any(cut := tile.cut(levels(name))):
             # A negative padding: unlike slicing it keeps the gradient's memory layout.
             pixels = F.pad(pixels, cut)
         if name in left:

@@ -5,14 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.objective.objective import Objective
 from nst.objective.statistics import MSE, Gram, Statistic
 from nst.objective.terms import Region, Term, whole
 
 
 def transfer(
-    network: VGG19,
+    network: VGG,
     content: Tensor,
     style: Tensor | Sequence[Region],
     *,

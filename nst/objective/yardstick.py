@@ -6,9 +6,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from nst.network.architecture import VGG_19
-from nst.network.vgg import VGG19, Pooling
-from nst.network.weights import Weights
+from nst.network.vgg import Trunk
 from nst.objective.balanced import emphasis, scales
 from nst.objective.objective import Objective, fitted
 from nst.objective.terms import Region, Terms
@@ -20,8 +18,7 @@ GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "
 
 @torch.no_grad()
 def yardstick(
-    weights: Weights,
-    pooling: Pooling,
+    trunk: Trunk,
     content: Tensor,
     style: Tensor | Sequence[Region],
     image: Tensor,
@@ -30,8 +27,7 @@ def yardstick(
     """Unweighted terms of an image over the layers of Gatys et al., and their balance.
 
     Args:
-        weights: of the network.
-        pooling: of the network.
+        trunk: the network.
         content: 1 x 3 x H x W.
         style: 1 x 3 x H' x W', or the image's regions with their style pictures.
         image: 1 x 3 x H x W, the one to be measured.
@@ -42,13 +38,14 @@ def yardstick(
         `balance`. None where a picture is too small or the weights too short for those layers.
     """
     taps = [*GATYS_CONTENT, *GATYS_STYLE]
+    weights = trunk.weights
     deep_enough = all(tap.replace("relu", "conv") + ".weight" in weights.tensors for tap in taps)
     pictures = [source.picture for one in regions_of(style) for source in one.sources]
     sides = [side for picture in (content, *pictures) for side in picture.shape[2:]]
-    if not deep_enough or min(sides) < VGG_19.minimum_side(taps):
+    if not deep_enough or min(sides) < weights.architecture.minimum_side(taps):
         return None
     objective = transfer(
-        fitted(VGG19(weights.tensors, taps, pooling), content.device),
+        fitted(trunk.network(taps), content.device),
         content,
         style,
         content_layers=GATYS_CONTENT,

@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.objective import Objective, Terms
 from nst.objective.batch import Batch, signature
 from nst.run import memory
@@ -68,7 +68,7 @@ class Rendezvous:
         self._calls: list[_Call] = []
         self._batches: dict[tuple[Objective, ...], Batch] = {}
         self._largest: dict[Hashable, int] = {}
-        self._networks: WeakValueDictionary[Hashable, VGG19] = WeakValueDictionary()
+        self._networks: WeakValueDictionary[Hashable, VGG] = WeakValueDictionary()
         self._broken = False
 
     @contextmanager
@@ -81,7 +81,7 @@ class Rendezvous:
                 self._members -= 1
                 self._meet_if_all_are_here()
 
-    def network(self, key: Hashable, make: Callable[[], VGG19]) -> VGG19:
+    def network(self, key: Hashable, make: Callable[[], VGG]) -> VGG:
         """The network that all members with the same key share.
 
         Args:
@@ -174,7 +174,7 @@ class Member:
     number: int
     alone = False
 
-    def network(self, key: Hashable, make: Callable[[], VGG19]) -> VGG19:
+    def network(self, key: Hashable, make: Callable[[], VGG]) -> VGG:
         """See `Rendezvous.network`."""
         return self.rendezvous.network(key, make)
 

@@ -8,7 +8,6 @@ from typing import Protocol
 from PIL import Image
 from torch import Tensor
 
-from nst.network.vgg import Pooling
 from nst.objective import Region, Terms
 from nst.objective.terms import Named
 from nst.run.records import Budget, Recovery, Row, Status
@@ -31,9 +30,8 @@ class Start:
         budget: when the run stops.
         device: name of the device.
         weights: `imagenet`, `embedded`, `random` or `file`.
-        weights_sha256: of the weights, see `nst.network.weights.Weights`.
         weights_detail: path or seed.
-        pooling: `max` or `avg`.
+        network: what it computes, by name, see `nst.network.vgg.Trunk.identity`.
         tile_size: of the objective, px; None where the picture is taken as a whole.
         rows: of the evaluations before a resumption; empty in a run that begins.
     """
@@ -45,9 +43,8 @@ class Start:
     budget: Budget
     device: str
     weights: str
-    weights_sha256: str
     weights_detail: str
-    pooling: Pooling
+    network: Mapping[str, object]
     tile_size: int | None = None
     rows: Sequence[Row] = ()
 

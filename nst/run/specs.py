@@ -7,10 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeGuard, get_args
+from typing import Literal, TypeGuard, get_args
 
 from nst.errors import InputError, one_of
-from nst.network.vgg import Pooling
+from nst.network.architecture import ARCHITECTURES, Architecture, Name
+from nst.network.preprocessing import Convention
+from nst.network.vgg import Padding, Pooling, Trunk
+from nst.network.weights import resolve
 from nst.objective.objective import Precision
 from nst.objective.statistics import MSE, Gram, Statistic
 from nst.objective.statistics.base import described
@@ -116,15 +119,46 @@ class Network:
         weights: `auto`, `imagenet`, `embedded`, `random` or a path, see
             `nst.network.weights.resolve`.
         seed: of `random` weights.
-        pooling: `max` or `avg`; None is `avg` with random weights and `max` with trained ones.
+        architecture: `vgg19` or `vgg16`.
+        input: what the weights in a file were trained with: `torchvision`, RGB normalised as
+            ImageNet is, or `caffe`, BGR from 0 to 255 less a mean; `auto` knows the usual files.
+        pooling: `max`, `avg` or `l2`; None is `avg` with random weights and `max` with trained
+            ones.
+        pooling_scale: factor of the poolings' results; None is 1 with random weights, and with
+            trained ones what brings them to the magnitude of maxima: 2 of `avg`, 0.78 of `l2`.
+        padding: what the first convolution sees beyond the border: `zeros`, `replicate` or
+            `reflect`.
     """
 
     weights: str = "auto"
     seed: int = 0
+    architecture: Name = "vgg19"
+    input: Convention | Literal["auto"] = "auto"
     pooling: Pooling | None = None
+    pooling_scale: float | None = None
+    padding: Padding = "zeros"
+
+    @property
+    def layers(self) -> Architecture:
+        """The network's layers."""
+        return ARCHITECTURES[self.architecture]
+
+    def trunk(self) -> Trunk:
+        """The network with its weights.
+
+        Raises:
+            nst.network.weights.WeightsError: they cannot be had.
+        """
+        weights = resolve(self.weights, self.seed, self.architecture, self.input)
+        return Trunk.of(weights, self.pooling, self.pooling_scale, self.padding)
 
     def __post_init__(self) -> None:
+        one_of("architecture", self.architecture, get_args(Name))
+        one_of("input", self.input, ("auto", *get_args(Convention)))
         one_of("pooling", self.pooling, (None, *get_args(Pooling)))
+        one_of("padding", self.padding, get_args(Padding))
+        if self.pooling_scale is not None and not 0 < self.pooling_scale < float("inf"):
+            raise InputError(f"pooling_scale must be greater than 0, not {self.pooling_scale!r}")
         if not isinstance(self.weights, str):
             raise InputError(f"weights must be a name or a path, as text, not {self.weights!r}")
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.objective import Objective, Terms
 
 
@@ -16,7 +16,7 @@ class Strategy(Protocol):
     def alone(self) -> bool:
         """Whether every evaluation is of one image, so that it may be recorded as a CUDA graph."""
 
-    def network(self, key: Hashable, make: Callable[[], VGG19]) -> VGG19:
+    def network(self, key: Hashable, make: Callable[[], VGG]) -> VGG:
         """A network to be used for what `key` says, `make` makes one."""
 
     def evaluate(self, objective: Objective, image: Tensor) -> Terms:
@@ -28,7 +28,7 @@ class Alone:
 
     alone = True
 
-    def network(self, key: Hashable, make: Callable[[], VGG19]) -> VGG19:
+    def network(self, key: Hashable, make: Callable[[], VGG]) -> VGG:
         """See `Strategy.network`."""
         return make()
 

@@ -7,7 +7,7 @@ know the same names. `nst.cli.schema.validate` gives the names themselves.
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from nst.network import vgg
+from nst.network import architecture, preprocessing, vgg
 from nst.objective import objective, variation
 from nst.objective.statistics import gram
 from nst.pictures import color, images, regions
@@ -15,6 +15,7 @@ from nst.run import guard, memory
 
 if TYPE_CHECKING:
     Alpha = images.Alpha
+    Architecture = architecture.Name
     Border = regions.Border
     Memory = memory.Memory
     Method = color.Method
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     Resize = images.Resize
     Format = str
     HistoryPrecision = Literal["fp32", "bf16"]
+    InputOrAuto = Literal["auto"] | preprocessing.Convention
     LineSearch = Literal["strong_wolfe"]
     Metric = Literal["balance", "total"]
+    Padding = vgg.Padding
     PoolingOrAuto = Literal["auto"] | vgg.Pooling
 else:
 
@@ -34,9 +37,11 @@ else:
         return Enum(name, {value: value for value in values})
 
     Alpha = _one_of("Alpha", get_args(images.Alpha))
+    Architecture = _one_of("Architecture", get_args(architecture.Name))
     Border = _one_of("Border", get_args(regions.Border))
     Format = _one_of("Format", tuple(suffix.removeprefix(".") for suffix in images.WRITTEN))
     HistoryPrecision = _one_of("HistoryPrecision", ("fp32", "bf16"))
+    InputOrAuto = _one_of("Input", ("auto", *get_args(preprocessing.Convention)))
     LineSearch = _one_of("LineSearch", ("strong_wolfe",))
     Memory = _one_of("Memory", get_args(memory.Memory))
     Method = _one_of("Method", get_args(color.Method))
@@ -44,6 +49,7 @@ else:
     Norm = _one_of("Norm", get_args(variation.Norm))
     Normalization = _one_of("Normalization", get_args(gram.Normalization))
     Policy = _one_of("Policy", get_args(guard.Policy))
+    Padding = _one_of("Padding", get_args(vgg.Padding))
     PoolingOrAuto = _one_of("Pooling", ("auto", *get_args(vgg.Pooling)))
     Precision = _one_of("Precision", get_args(objective.Precision))
     Resize = _one_of("Resize", get_args(images.Resize))

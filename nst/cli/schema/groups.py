@@ -6,13 +6,16 @@ from typing import Any
 from omegaconf import MISSING
 
 from nst.cli.schema.choices import (
+    Architecture,
     Border,
     Format,
     HistoryPrecision,
+    InputOrAuto,
     LineSearch,
     Method,
     Norm,
     Normalization,
+    Padding,
     Policy,
     PoolingOrAuto,
     Precision,
@@ -286,12 +289,17 @@ class GradientsLossConf(LossConf):
 class ModelConf:
     """`model=...`."""
 
+    architecture: Architecture = MISSING
     weights: str = MISSING
+    input: InputOrAuto = MISSING
     pooling: PoolingOrAuto = MISSING
+    pooling_scale: float | None = MISSING
+    padding: Padding = MISSING
     seed: int = MISSING
 
     def __post_init__(self) -> None:
         at_least("model.seed", self.seed, 0)
+        above("model.pooling_scale", self.pooling_scale, 0)
         not_blank("model.weights", self.weights)
 
 
