@@ -20,6 +20,7 @@ from nst.objective import Objective, Precision, Region, Source, Terms, transfer
 from nst.objective.balanced import balanced
 from nst.objective.cost import kept, largest_piece
 from nst.objective.gradients import balanced_by_gradients
+from nst.objective.magnitudes import factors
 from nst.objective.objective import fitted
 from nst.objective.statistics.base import described
 from nst.objective.tiling import tiles
@@ -520,6 +521,7 @@ class _Measure:
         self._beginning = beginning
         self.scales: dict[int, Mapping[str, float]] = {}
         compute, loss = plan.compute, plan.loss
+        self._layers = _meant(loss, plan.trunk)
         of_network = *plan.trunk.identity().values(), frozenset(loss.taps)
         key = *of_network, plan.where, compute.precision, loss.joint
         self._network = compute.strategy.network(key, partial(self.network, compute.precision))
@@ -533,7 +535,7 @@ class _Measure:
         """The objective in a size."""
         loss, view = self.plan.loss, self.plan.view_at(side)
         content_weight, style_weight = loss.factors
-        content_layers, style_layers = loss.layers
+        content_layers, style_layers = self._layers
         make: Callable[..., Objective] = transfer
         if loss.strength is not None:
             make = partial(balanced, strength=loss.strength)
@@ -581,6 +583,20 @@ class _Measure:
             content=lambda: self.plan.view_at(side).content,
             recorded=on_cuda and strategy.alone and not self.plan.in_tiles(shape),
         )
+
+
+def _meant(loss: Loss, trunk: Trunk) -> tuple[dict[str, float], dict[str, float]]:
+    """The layers' weights of the content and the style term, for the distances in this network."""
+    if loss.meant_for is None:
+        return loss.layers
+    names = "content", "style"
+    pairs = list(zip(names, loss.layers, strict=True))
+    found = factors(trunk, [f"{name}/{tap}" for name, layers in pairs for tap in layers])
+    content, style = (
+        {tap: weight * found[f"{name}/{tap}"] for tap, weight in layers.items()}
+        for name, layers in pairs
+    )
+    return content, style
 
 
 def _result(

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
 import nst
+from nst.cli import app
 from nst.objective import Terms
 from nst.optim.schedules import Stage
 from nst.pictures.images import Picture
@@ -90,3 +93,9 @@ def stylize(content: Picture, style: Picture, **options: Any) -> nst.Result:
         given = {own[name]: options.pop(name) for name in own if name in options}
         options[group] = kind(**given)
     return nst.stylize(content, style, **options)
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The config of a command line."""
+    with initialize_config_dir(str(app.config_dir()), version_base="1.3"):
+        return compose("config", list(overrides))

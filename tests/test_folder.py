@@ -14,21 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 from PIL import Image
 
 import nst
 from nst import InputError
-from nst.cli import app, build, record, schema, settings
+from nst.cli import build, record, schema, settings
 from nst.cli.arguments import prepared
 from nst.run.folder import Folder, check_hydra_files, note_outcome, outcome, record_of, run_folders
-from support import TINY, Command, checker_picture, stylize, xor_picture
-
-
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(app.config_dir()), version_base="1.3"):
-        return compose("config", list(overrides))
+from support import TINY, Command, checker_picture, composed, stylize, xor_picture
 
 
 def status(folder: Path) -> str:

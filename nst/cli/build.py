@@ -217,6 +217,7 @@ def _prepared(
             style_layers=options.layers.style,
             content_loss=_instantiate("content_loss", options.content_loss),
             style_loss=_instantiate("style_loss", options.style_loss),
+            meant_for=getattr(loss, "meant_for", None),  # of plain weights alone
             joint=loss.joint,
         ),
         network=Network(

@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 # tenths; those of the VGG paper, as trained, hundreds. The wrong input is about 58 times too large
 # or too small.
 _USUAL = (0.03, 8.0)
-_AS_TRAINED_IN_CAFFE = (60.0, 5000.0)
+_AS_TRAINED_IN_CAFFE = (25.0, 5000.0)
 
 
 def warn_of_wrong_input(trunk: Trunk, picture: Tensor) -> None:
@@ -26,7 +26,9 @@ def warn_of_wrong_input(trunk: Trunk, picture: Tensor) -> None:
         picture: a photograph, 1 x 3 x H x W, ImageNet-normalised.
     """
     weights = trunk.weights
-    if weights.source != "file" or weights.sha256.startswith(CAFFE_SHA256):
+    if weights.convention == "rgb255" or weights.source != "file":
+        return
+    if weights.sha256.startswith(CAFFE_SHA256):
         return
     found, convention = typical_activation(trunk, picture), weights.convention
     usual = [_USUAL] if convention == "torchvision" else [_USUAL, _AS_TRAINED_IN_CAFFE]

@@ -1,10 +1,13 @@
 """What a network's input is, in the conventions of those who trained it.
 
 Images are normalised as torchvision's networks see them: RGB in [0, 1] less ImageNet's mean by its
-standard deviation. The networks of the VGG paper, trained in Caffe, see BGR from 0 to 255 less a
-mean of their own. Their files have the first filters' channels in that order, which
-`nst.network.weights` turns once; the range is brought about here, before the first padding, since
-what is beyond the border is zero in the network's own convention.
+standard deviation. Some programs feed those RGB from 0 to 255 less the mean, undivided (`rgb255`):
+activations are some 58 times as large, and biases count next to nothing.
+
+The networks of the VGG paper, trained in Caffe, see BGR from 0 to 255 less a mean of their own.
+Their files have the first filters' channels in that order, which `nst.network.weights` turns once;
+the range is brought about here, before the first padding, since what is beyond the border is zero
+in the network's own convention.
 """
 
 from typing import Literal
@@ -14,7 +17,7 @@ from torch import Tensor, nn
 
 from nst.pictures.images import MEAN, STD
 
-Convention = Literal["torchvision", "caffe"]
+Convention = Literal["torchvision", "caffe", "rgb255"]
 
 # Of R, G and B, from 0 to 255: the mean that the VGG paper's authors publish with their networks.
 CAFFE_MEAN = (123.68, 116.779, 103.939)
@@ -32,4 +35,17 @@ class Caffe(nn.Module):
         )
 
 
-PREPROCESSING: dict[Convention, type[nn.Module] | None] = {"torchvision": None, "caffe": Caffe}
+class RGB255(nn.Module):
+    """An ImageNet-normalised image, B x 3 x H x W, as RGB from 0 to 255 less ImageNet's mean."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The image in that range."""
+        channels = zip(image.unbind(1), STD, strict=True)
+        return torch.stack([values * (255 * std) for values, std in channels], dim=1)
+
+
+PREPROCESSING: dict[Convention, type[nn.Module] | None] = {
+    "torchvision": None,
+    "caffe": Caffe,
+    "rgb255": RGB255,
+}

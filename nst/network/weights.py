@@ -13,7 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -94,29 +94,35 @@ def resolve(
     Raises:
         WeightsError: they cannot be had, or are not this network's.
     """
-    if spec in ("random", "embedded", "imagenet", "auto") and convention == "caffe":
+    if spec not in ("random", "embedded", "imagenet", "auto"):
+        return file_weights(Path(spec), architecture=architecture, convention=convention)
+    if convention == "caffe":
         raise WeightsError(f"model.input=caffe is for weights in a file, not for {spec}")
+    found = _named(spec, seed, architecture)
+    return found if convention == "auto" else replace(found, convention=convention)
+
+
+def _named(spec: str, seed: int, architecture: Name) -> Weights:
+    """The weights that a name other than a path stands for; see `resolve`."""
     if spec == "random":
         return random_weights(seed, ARCHITECTURES[architecture])
     if spec == "embedded":
         if architecture != "vgg19":
             raise WeightsError("the embedded weights are of VGG-19: use model=vgg19 with them")
         return embedded_weights()
-    if spec in ("imagenet", "auto"):
-        try:
-            return imagenet_weights(IMAGENET_URLS[architecture], architecture=architecture)
-        except WeightsError as error:
-            if spec == "imagenet" or architecture != "vgg19":
-                raise
-            log.warning(
-                "NO IMAGENET WEIGHTS: %s. Going on with the EMBEDDED network, trained on drawn "
-                "textures: its pictures and losses differ from those with ImageNet weights. "
-                "model.weights=embedded says that this is intended, model.weights=PATH uses a file "
-                "of your own.",
-                error,
-            )
-            return embedded_weights()
-    return file_weights(Path(spec), architecture=architecture, convention=convention)
+    try:
+        return imagenet_weights(IMAGENET_URLS[architecture], architecture=architecture)
+    except WeightsError as error:
+        if spec == "imagenet" or architecture != "vgg19":
+            raise
+        log.warning(
+            "NO IMAGENET WEIGHTS: %s. Going on with the EMBEDDED network, trained on drawn "
+            "textures: its pictures and losses differ from those with ImageNet weights. "
+            "model.weights=embedded says that this is intended, model.weights=PATH uses a file "
+            "of your own.",
+            error,
+        )
+        return embedded_weights()
 
 
 def imagenet_weights(

@@ -14,6 +14,7 @@ from nst.network.architecture import ARCHITECTURES, Architecture, Name
 from nst.network.preprocessing import Convention
 from nst.network.vgg import Padding, Pooling, Trunk
 from nst.network.weights import resolve
+from nst.objective.magnitudes import Meant
 from nst.objective.objective import Precision
 from nst.objective.statistics import MSE, Gram, Statistic
 from nst.objective.statistics.base import described
@@ -43,6 +44,9 @@ class Loss:
         style_layers: tap to weight within the style term, likewise.
         content_loss: what of the features is content, see `nst.objective.statistics`.
         style_loss: what of them is style.
+        meant_for: the network that the weights are meant for, without a strength: `caffe` brings
+            the distances in others to the size that they have in Caffe's VGG-19, see
+            `nst.objective.magnitudes`; None leaves them as they are.
         joint: all terms share a pass through the network, see `nst.objective.Objective`.
     """
 
@@ -56,6 +60,7 @@ class Loss:
     style_layers: Mapping[str, float] = field(default_factory=lambda: GATYS_STYLE)
     content_loss: Statistic = field(default_factory=MSE)
     style_loss: Statistic = field(default_factory=Gram)
+    meant_for: Meant | None = None
     joint: bool = True
 
     def __post_init__(self) -> None:
@@ -71,6 +76,12 @@ class Loss:
         if self.style_weight is not None:
             _at_least_0("style_weight", self.style_weight)
         one_of("tv_norm", self.tv_norm, get_args(Norm))
+        one_of("meant_for", self.meant_for, (None, *get_args(Meant)))
+        plain = isinstance(self.content_loss, MSE) and isinstance(self.style_loss, Gram)
+        if self.meant_for and not (plain and self.strength is None and not self.gradients):
+            raise InputError(
+                "meant_for: is for plain weights of Gram matrices and mean squared differences"
+            )
         for name in ("content_layers", "style_layers"):
             layers = getattr(self, name)
             if not isinstance(layers, Mapping):
@@ -122,6 +133,8 @@ class Network:
         architecture: `vgg19` or `vgg16`.
         input: what the weights in a file were trained with: `torchvision`, RGB normalised as
             ImageNet is, or `caffe`, BGR from 0 to 255 less a mean; `auto` knows the usual files.
+            `rgb255` is what some programs feed torchvision's networks, see
+            `nst.network.preprocessing`.
         pooling: `max`, `avg` or `l2`; None is `avg` with random weights and `max` with trained
             ones.
         pooling_scale: factor of the poolings' results; None is 1 with random weights, and with

@@ -34,6 +34,7 @@ from nst.cli.schema.groups import (
     NoisyInitConf,
     OutputConf,
     PixelConf,
+    PlainLossConf,
     PrecisionConf,
     RandomInitConf,
     RegionsConf,
@@ -43,6 +44,7 @@ from nst.cli.schema.groups import (
     SrgbGamutConf,
     StyleInitConf,
     StyleStatsInitConf,
+    WassersteinConf,
 )
 from nst.cli.schema.ranges import above, at_least, not_blank, pictures
 from nst.errors import InputError
@@ -127,10 +129,12 @@ def register() -> None:
     store.store(group="schema/parametrization", name="pixel", node=PixelConf)
     store.store(group="schema/parametrization", name="fourier", node=FourierConf)
     store.store(group="schema/loss", name="balanced", node=BalancedLossConf)
+    store.store(group="schema/loss", name="plain", node=PlainLossConf)
     store.store(group="schema/loss", name="gradients", node=GradientsLossConf)
     store.store(group="schema", name="keyless", node=KeylessConf)
     store.store(group="schema/color", name="match", node=MatchColorConf)
     store.store(group="schema/style_loss", name="gram", node=GramConf)
+    store.store(group="schema/style_loss", name="wasserstein", node=WassersteinConf)
     store.store(group="schema/style_loss", name="sliced_wasserstein", node=SlicedWassersteinConf)
     store.store(group="schema/gamut", name="srgb", node=SrgbGamutConf)
     store.store(group="schema/gamut", name="free", node=FreeGamutConf)

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from nst.network import architecture, preprocessing, vgg
-from nst.objective import objective, variation
+from nst.objective import magnitudes, objective, variation
 from nst.objective.statistics import gram
 from nst.pictures import color, images, regions
 from nst.run import guard, memory
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Alpha = images.Alpha
     Architecture = architecture.Name
     Border = regions.Border
+    Meant = magnitudes.Meant
     Memory = memory.Memory
     Method = color.Method
     Norm = variation.Norm
@@ -43,6 +44,7 @@ else:
     HistoryPrecision = _one_of("HistoryPrecision", ("fp32", "bf16"))
     InputOrAuto = _one_of("Input", ("auto", *get_args(preprocessing.Convention)))
     LineSearch = _one_of("LineSearch", ("strong_wolfe",))
+    Meant = _one_of("Meant", get_args(magnitudes.Meant))
     Memory = _one_of("Memory", get_args(memory.Memory))
     Method = _one_of("Method", get_args(color.Method))
     Metric = _one_of("Metric", ("balance", "total"))

@@ -12,6 +12,7 @@ from nst.cli.schema.choices import (
     HistoryPrecision,
     InputOrAuto,
     LineSearch,
+    Meant,
     Method,
     Norm,
     Normalization,
@@ -221,6 +222,19 @@ class RegionsConf:
 
 
 @dataclass
+class WassersteinConf:
+    """`style_loss=wasserstein`."""
+
+    ridge: float = MISSING
+    least: float = MISSING
+    _target_: str = "nst.statistics.Wasserstein"
+
+    def __post_init__(self) -> None:
+        at_least("style_loss.ridge", self.ridge, 0)
+        at_least("style_loss.least", self.least, 0)
+
+
+@dataclass
 class SlicedWassersteinConf:
     """`style_loss=sliced_wasserstein`."""
 
@@ -278,6 +292,13 @@ class BalancedLossConf(LossConf):
         super().__post_init__()
         if not 0 <= self.strength <= 1:
             raise InputError(f"loss.strength must be between 0 and 1, not {self.strength}")
+
+
+@dataclass
+class PlainLossConf(LossConf):
+    """`loss=reference`, `loss=smooth`."""
+
+    meant_for: Meant | None = MISSING
 
 
 @dataclass

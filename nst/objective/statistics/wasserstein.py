@@ -7,13 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst.errors import InputError
 from nst.objective.statistics.gaussian import Gaussian, means_and_covariance
 
-# Added to the variance in every direction, as a share of the target's mean one, and at least so
-# much: where there are fewer positions than channels, the covariance matrices are singular, and so
-# is the distance's slope. Features of the embedded network at 128 px have less than 1e-4 of their
-# variance in directions that have less than this; it changes the distances by half a percent.
-_RIDGE, _LEAST = 1e-3, 1e-8
 # Steps of the iteration, and the least root of an eigenvalue, as a share of the norm's, that it is
 # made for. With the embedded network, the sample pictures and noise at 128 px, each compared with
 # each, the least ones are 2e-6 to 2e-4. Distances by `eigh` differ by up to 1e-8 of the target's
@@ -34,12 +30,34 @@ class Wasserstein(Gaussian):
     Pukelsheim, *The distance between two random vectors with given dispersion matrices*, Linear
     Algebra and its Applications 48, 1982). It is a distance of features, not of their squares, so
     a layer's largest channels do not have all the say.
+
+    Where there are fewer positions than channels, the covariance matrices are singular, and so is
+    the distance's slope. So something is added to the variance in every direction. Features of the
+    embedded network at 128 px have less than 1e-4 of their variance in directions that have less
+    than the usual amount; it changes the distances by half a percent.
+
+    Attributes:
+        ridge: what is added, as a share of the target's mean variance.
+        least: what is added besides, in the features' own units, squared.
+
+    Raises:
+        InputError: one of them is negative, or both are 0.
     """
+
+    ridge: float = 1e-3
+    least: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if not (self.ridge >= 0 and self.least >= 0 and self.ridge + self.least > 0):
+            raise InputError(
+                "ridge and least must be at least 0 and not both 0, "
+                f"not {self.ridge} and {self.least}"
+            )
 
     def target(self, gathered: Tensor) -> Tensor:
         """C x (C + 2): the root R, the means, and in each row the ridge."""
         means, covariance = means_and_covariance(_exactly(gathered))
-        ridge = (_RIDGE * covariance.diagonal().mean() + _LEAST).expand_as(means)
+        ridge = (self.ridge * covariance.diagonal().mean() + self.least).expand_as(means)
         covariance = covariance + ridge.diag()
         root = covariance @ inverse_root(covariance)
         return torch.cat([root, means[:, None], ridge[:, None]], 1)
