@@ -89,8 +89,8 @@ class Objective:
         network: has (at least) the taps of all terms, on the pictures' device. Where its weights
             have another type or layout than the objective computes in, that gets a copy.
         terms: at least one, each with a name of its own.
-        tv_weight: factor of the total variation, in normalised units.
-        tv_norm: `l1` or `l2`, see `nst.objective.variation`.
+        tv_weight: factor of the total variation.
+        tv_norm: its form, see `nst.objective.variation.total_variation`.
         precision: of the network alone: `fp32`; `tf32`, where CUDA's matrix units round inputs to
             10 bits; `bf16`, with weights and activations of 8 bits. Losses, Gram matrices and image
             stay float32.

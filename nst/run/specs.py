@@ -39,7 +39,8 @@ class Loss:
         content_weight: factor of the content term.
         style_weight: factor of the style term; None is 1, or 1e6 where the terms are as they are.
         tv_weight: factor of the total variation.
-        tv_norm: `l1` or `l2`, see `nst.objective.variation`.
+        tv_norm: its form: `l1`, `l2`, or another program's, `l1_sum`, `l2_sum`, `l2_diagonal`, see
+            `nst.objective.variation.total_variation`.
         content_layers: tap to weight within the content term; 0 leaves a tap out.
         style_layers: tap to weight within the style term, likewise.
         content_loss: what of the features is content, see `nst.objective.statistics`.
