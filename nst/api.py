@@ -91,15 +91,17 @@ def stylize(
         style: likewise, or a list of them.
         style_weights: the part of each style in the blend, of at least 0; they need not add up to
             1. None is equal parts.
-        style_scale: longest side of the style picture, or of each, by `size`. Smaller than 1 makes
-            its strokes finer in the picture, larger coarser.
+        style_scale: size of the style picture, or of each, by `size`. Smaller than 1 makes its
+            strokes finer in the picture, larger coarser.
         style_size: the same in px; it takes the place of `style_scale`.
         regions: which style goes where, such as `nst.Regions(["sky.png", None])`; None is all
             styles everywhere.
         color: what becomes of the colours, such as `nst.colors.Content()`; None is
             `nst.colors.Transfer()`, the style's.
-        size: longest side in px; None is 512 on a GPU and 256 on a CPU.
-        resize: `fit` keeps the aspect, `stretch` makes all pictures square.
+        size: in px, see `resize`; None is 512 on a GPU and 256 on a CPU.
+        resize: what of all pictures is `size`: `fit`, the longer side; `short`, the shorter one;
+            `height`; `stretch`, both sides, which makes them square. See
+            `nst.pictures.images.target_size`.
         alpha: `keep` gives the result the transparency of the content picture, where it has any;
             `drop` leaves it on white, as the network sees all pictures.
         max_megapixels: of picture files, see `nst.pictures.images.load`; None for any number.
@@ -161,7 +163,7 @@ def stylize(
         wake(where)
         settings.enter_context(deterministic(compute.deterministic))
         settings.enter_context(tf32(compute.precision == "tf32"))
-        settings.enter_context(explained(where, *shape, compute.precision))
+        settings.enter_context(explained(where, *shape, compute.precision, size))
         tile_size = choose_tile_size(
             compute.memory,
             compute.tile_size,
@@ -331,7 +333,7 @@ def _style_weights(
 def _style_scales(
     scale: float | Sequence[float], side: int | Sequence[int] | None, size: int, count: int
 ) -> tuple[float, ...]:
-    """The longest side of each style picture by the content picture's.
+    """The size of each style picture by the content picture's.
 
     Raises:
         InputError: they are not as many as the styles, or not above 0.
@@ -379,7 +381,7 @@ class _Plan:
         style_weights: the part of each style in the blend.
         border: see `nst.pictures.regions.Regions`.
         color: what becomes of the colours.
-        size: longest side in px of the result.
+        size: of the result in px, see `nst.pictures.images.target_size`.
         loss: what is minimised.
         trunk: the network.
         compute: how.
@@ -512,7 +514,7 @@ class _Measure:
         beginning: the starting image, where weights by gradients are measured at it.
 
     Attributes:
-        scales: those of the objectives that were made, by the longest side, see
+        scales: those of the objectives that were made, by the size, see
             `nst.objective.Objective`.
     """
 

@@ -320,7 +320,7 @@ BAD = [
     (["gamut._target_=nst.gamuts.free", "+gamut.power=2"], "gamut.power: nothing reads this key"),
     (["hydra/job_logging=disabled", "style=none.jpg"], "none.jpg: no such file"),
     ([f"content={'x' * 5000}=y"], "xxx ... xxx"),
-    (["resize=crop"], "expected one of [fit, stretch]"),
+    (["resize=crop"], "expected one of [fit, stretch, short, height]"),
     (["loss.gram=abc"], "expected one of [chw, hw]"),
     (["budget.evaluations=null"], "at least one of steps, evaluations, seconds, target_loss"),
     (["budget.seconds=-1"], "budget.seconds must be greater than 0"),

@@ -355,8 +355,9 @@ def _hparams(
             found = found.get(part) if isinstance(found, dict) else None
         if found is not None and not isinstance(found, dict) and key not in OUTSIDE:
             table.setdefault(key, _scalar(found))
-    # The longest side, also where the config leaves it to the device.
-    return lambda start: {**table, "size": max(start.size)}
+    # Also where the config leaves it to the device.
+    resize = config.resize.value
+    return lambda start: {**table, "size": images.size_of(*start.size[::-1], resize)}
 
 
 def _scalar(value: Any) -> str | int | float | bool:

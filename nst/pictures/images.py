@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 Picture = str | Path | Image.Image | Tensor
-Resize = Literal["fit", "stretch"]
+Resize = Literal["fit", "stretch", "short", "height"]
 Alpha = Literal["keep", "drop"]
 
 # px on the longest side, which is what the formats hold.
@@ -124,7 +124,7 @@ def to_tensor(picture: Image.Image, size: int | tuple[int, int], resize: Resize 
     Args:
         picture: mode RGB.
         size: an (H, W) pair to stretch to, or one number that `resize` interprets.
-        resize: `fit`: the longer side becomes `size`, the aspect is kept; `stretch`: both do.
+        resize: see `target_size`.
 
     Returns:
         1 x 3 x H x W float32, ImageNet-normalised.
@@ -139,14 +139,32 @@ def to_tensor(picture: Image.Image, size: int | tuple[int, int], resize: Resize 
 def target_size(
     picture: Image.Image, size: int | tuple[int, int], resize: Resize = "fit"
 ) -> tuple[int, int]:
-    """The (H, W) to which `to_tensor` would resize a picture."""
+    """The (H, W) to which `to_tensor` would resize a picture.
+
+    Args:
+        picture: of any mode.
+        size: an (H, W) pair, or one number that `resize` interprets, px.
+        resize: what becomes `size`. `fit`: the longer side, the other is rounded; `short`: the
+            shorter side, the other is rounded down, as by torchvision's `Resize` of one number;
+            `height`: the height, likewise. These keep the aspect. `stretch`: both sides.
+    """
     if isinstance(size, tuple):
         return size
     if resize == "stretch":
         return size, size
-    longest = max(picture.size)
-    width, height = (max(1, round(side * size / longest)) for side in picture.size)
-    return height, width
+    width, height = picture.size
+    if resize == "fit":
+        longest = max(width, height)
+        return max(1, round(height * size / longest)), max(1, round(width * size / longest))
+    given = height if resize == "height" else min(width, height)
+    return max(1, height * size // given), max(1, width * size // given)
+
+
+def size_of(height: int, width: int, resize: Resize) -> int:
+    """The size for which `target_size` makes a picture of this height and width, px."""
+    if resize == "height":
+        return height
+    return min(height, width) if resize == "short" else max(height, width)
 
 
 def to_unit_tensor(image: Tensor) -> Tensor:

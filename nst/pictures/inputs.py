@@ -23,8 +23,8 @@ class Inputs:
     Attributes:
         content: the content picture.
         styles: the style pictures.
-        style_scales: the longest side of each style picture, by the content picture's.
-        resize: see `nst.pictures.images.target_size`.
+        style_scales: the size of each style picture, by the content picture's.
+        resize: what a size is, see `nst.pictures.images.target_size`.
         device: where their tensors go.
     """
 
@@ -35,11 +35,11 @@ class Inputs:
     device: torch.device
 
     def shape(self, size: int) -> tuple[int, int]:
-        """Height and width in px of the content picture with this longest side."""
+        """Height and width in px of the content picture in a size."""
         return images.target_size(self.content, size, self.resize)
 
     def tensors(self, size: int) -> tuple[Tensor, list[Tensor]]:
-        """Content with this longest side, and styles, each 1 x 3 x H x W, ImageNet-normalised."""
+        """Content in a size, and styles in theirs, each 1 x 3 x H x W, ImageNet-normalised."""
         sides = [style_side(size, scale) for scale in self.style_scales]
         content, *styles = (
             images.to_tensor(picture, side, self.resize).to(self.device)
@@ -49,7 +49,7 @@ class Inputs:
 
 
 def style_side(size: int, scale: float) -> int:
-    """The longest side of a style picture, px."""
+    """The size of a style picture, px."""
     return max(1, round(size * scale))
 
 
@@ -90,15 +90,16 @@ def load(
         content: a path, a PIL image or a tensor, see `nst.pictures.images.load`.
         styles: likewise.
         style_scales: see `Inputs`.
-        resize: see `nst.pictures.images.target_size`.
+        resize: see `Inputs`.
         device: where their tensors are to go.
-        sizes: the longest sides that will be asked for, from small to large.
+        sizes: those that will be asked for, from small to large.
         minimum: the shortest side in px that the network can do with.
         layer: the layer that needs it.
         max_megapixels: see `nst.pictures.images.load`.
 
     Raises:
-        ImageError: a picture cannot be read, or is too small for the network in the smallest size.
+        ImageError: a picture cannot be read, is too small for the network in the smallest size, or
+            in the largest has a longer side than `nst.pictures.images.LARGEST_SIDE`.
     """
 
     def checked(picture: Picture, scale: float, name: str) -> Image.Image:
@@ -112,7 +113,13 @@ def load(
                 f"{shown}: {width} x {height} px at {at} is too small: the layer {layer} "
                 f"needs at least {minimum} px on the shorter side"
             )
-        largest = style_side(sizes[-1], scale)
+        height, width = images.target_size(loaded, style_side(sizes[-1], scale), resize)
+        largest = max(height, width)
+        if largest > images.LARGEST_SIDE:
+            raise ImageError(
+                f"{shown}: would be {width} x {height} px with resize={resize}, and no side can be "
+                f"longer than {images.LARGEST_SIDE} px"
+            )
         if scale != 1 and largest > max(loaded.size):
             log.warning(
                 "%s: enlarged from %d to %d px, beyond what it has",

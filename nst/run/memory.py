@@ -100,7 +100,11 @@ def at_once(device: torch.device, height: int, width: int, precision: str) -> in
 
 @contextmanager
 def explained(
-    device: torch.device, height: int, width: int, precision: str = "fp32"
+    device: torch.device,
+    height: int,
+    width: int,
+    precision: str = "fp32",
+    size: int | None = None,
 ) -> Iterator[None]:
     """Turn what is raised for lack of memory within the `with` block into an OutOfMemory.
 
@@ -109,19 +113,23 @@ def explained(
         height: of its picture, px.
         width: likewise.
         precision: of the network.
+        size: that was asked for, as `resize` means it; None is the longest side.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not _is_exhausted(error):
             raise
-        room, aspect = free(device), max(height, width) / min(height, width)
-        size = f"size={fitting_size(room, aspect, precision)}" if room else "a smaller size"
+        room, longest = free(device), max(height, width)
+        smaller = "a smaller size"
+        if room:
+            fitting = fitting_size(room, longest / min(height, width), precision)
+            smaller = f"size={max(1, fitting * (size or longest) // longest)}"
         raise OutOfMemory(
             f"out of memory: {width} x {height} px need about "
             f"{needed(height, width, precision) / 2**30:.1f} GiB on {device} as a whole; "
             f"set memory=tiled, with tiles a smaller tile_size, "
-            f"for L-BFGS a smaller optimizer.history_size, or {size}"
+            f"for L-BFGS a smaller optimizer.history_size, or {smaller}"
         ) from error
 
 

@@ -109,7 +109,7 @@ class Result:
         best: the row that measured the image which `picture` was made of; None if no loss was
             finite.
         picture_losses: those of `picture` itself.
-        scales: what the layers' terms are shares of, by the longest side in px and by name, see
+        scales: what the layers' terms are shares of, by the size in px and by name, see
             `nst.objective.balanced`; empty for a size where they count as they are.
         status: `ok`, `failed` or `interrupted`.
         stop_reason: see `nst.run.records.Outcome`.
