@@ -582,7 +582,7 @@ class _Measure:
             scale=scale.factor,
             evaluations=scale.evaluations,
             cost=math.prod(shape) / math.prod(self.plan.shape),
-            content=lambda: self.plan.view_at(side).content,
+            content=(lambda: self.plan.view_at(side).content) if scale.detail else None,
             recorded=on_cuda and strategy.alone and not self.plan.in_tiles(shape),
         )
 

@@ -255,3 +255,9 @@ def test_defaults_of_a_run_are_the_librarys() -> None:
         assert given[name] == library[name].default
     assert list(given["schedule"]) == list(library["schedule"].default)
     assert (kept.saved_as, kept.checkpoint_seconds) == (".png", nst.Keep().checkpoint_seconds)
+
+
+def test_detail_is_of_each_scale() -> None:
+    options = schema.validate(config("schedule=pyramid", "schedule.detail=false"))
+    prepared, _ = build._prepared(options, Path(), lambda: None, Alone())
+    assert [scale.detail for scale in prepared.keywords["schedule"]] == [False] * 3

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image as Picture
 from torch import Tensor
 
 import nst
 from nst.errors import InputError
 from nst.objective import Terms
 from nst.optim import optimizers, schedules
+from nst.optim.parametrizations import Image
 from nst.optim.schedules import Scale, Stage
+from nst.pictures.images import to_tensor
 from nst.report.scan import read_sweep
+from nst.run.checkpoint import CheckpointError
 from nst.run.records import Budget
 from nst.run.trainer import Trainer
 from support import Command, checker_picture, stylize, xor_picture
@@ -105,6 +108,47 @@ def test_a_stage_begins_with_its_content_pictures_detail() -> None:
     Trainer(two, start, optimizers.adam, Budget(evaluations=2)).run()
     # Adam's learning rate is 0.1, and the third image was the best.
     torch.testing.assert_close(seen[3], schedules.enlarged(seen[2], content))
+
+
+@pytest.mark.parametrize("detail", [True, False])
+def test_detail_of_a_run_is_an_option(detail: bool, tmp_path: Path) -> None:
+    begun: list[Tensor] = []
+
+    def watched(image: Tensor) -> Image:
+        begun.append(image.detach().clone())
+        return nst.pixel(image)
+
+    options = {
+        **TINY,
+        "size": 32,
+        "optimizer": optimizers.adam,
+        "parametrization": watched,
+        "gamut": nst.gamuts.free,
+        "budget": Budget(evaluations=2),
+    }
+    # The first image alone is measured in the small size, and so is the best.
+    schedule = [Scale(0.5, 1, detail), Scale(1.0, None, detail)]
+    path = tmp_path / "checkpoint.pt"
+    seen: list[int] = []
+
+    def stop() -> str | None:
+        seen.append(1)
+        return "SIGTERM" if len(seen) == 2 else None
+
+    pictures = xor_picture(), checker_picture()
+    whole = stylize(*pictures, **options, schedule=schedule)
+    coarse, full = begun[:2]
+    content = to_tensor(pictures[0], (26, 32))
+    plain = schedules.resized(coarse, (26, 32))
+    expected = schedules.enlarged(coarse, content) if detail else plain
+    assert torch.equal(full, expected)
+    assert torch.equal(full, plain) == (not detail)
+    stylize(*pictures, **options, schedule=schedule, checkpoint=path, stop_requested=stop)
+    other = [Scale(0.5, 1, not detail), Scale(1.0, None, not detail)]
+    with pytest.raises(CheckpointError, match="schedule"):
+        stylize(*pictures, **options, schedule=other, resume=path)
+    rest = stylize(*pictures, **options, schedule=schedule, resume=path)
+    assert rest.picture.tobytes() == whole.picture.tobytes()
 
 
 def test_best_is_of_the_last_size_alone() -> None:
@@ -202,6 +246,7 @@ def test_report_counts_full_size_evaluations_and_leaves_smaller_sizes_out(
     done = nst_command(
         *("size=64", "model.weights=random", "budget.evaluations=4", "name=q", "seed=0,1"),
         *("schedule=pyramid", "schedule.scales=[0.5,1]", "schedule.evaluations=[6,null]"),
+        "schedule.detail=false",
         "--multirun",
     )
     assert done.returncode == 0, done.stderr
@@ -213,5 +258,5 @@ def test_report_counts_full_size_evaluations_and_leaves_smaller_sizes_out(
     assert len(run.curve) == result["evaluations"] - 6
     assert run.curve.evaluation[0] == math.ceil(6 * ratio + 1)
     assert result["size"] == [64, 48]
-    with Image.open(tmp_path / "outputs" / "q" / "seed-0" / "result.png") as picture:
+    with Picture.open(tmp_path / "outputs" / "q" / "seed-0" / "result.png") as picture:
         assert picture.size == (64, 48)

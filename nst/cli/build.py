@@ -233,7 +233,13 @@ def _prepared(
         parametrization=_instantiate("parametrization", options.parametrization),
         gamut=_instantiate("gamut", options.gamut),
         optimizer=_instantiate("optimizer", options.optimizer),
-        schedule=list(map(Scale, options.schedule.scales, options.schedule.evaluations)),
+        schedule=list(
+            map(
+                partial(Scale, detail=options.schedule.detail),
+                options.schedule.scales,
+                options.schedule.evaluations,
+            )
+        ),
         budget=Budget(**asdict(options.budget)),
         guard=Guard(**_plain(options.guard)),
         seed=options.seed,

@@ -2,8 +2,8 @@
 
 A large picture's forms are larger than what the network's filters see at once. In a small copy they
 are not, and an evaluation costs a fraction there; what was found is enlarged and gone on from.
-Enlarged alone it would lack all fine detail, so it gets the content picture's (`enlarged`): at 256
-px that saved 15 of 90 evaluations of the full size.
+Enlarged alone it would lack all fine detail, so by default it gets the content picture's
+(`enlarged`): at 256 px that saved 15 of 90 evaluations of the full size.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,10 +24,13 @@ class Scale:
     Attributes:
         factor: of the full size, in (0, 1].
         evaluations: how many are made in this size; None is until the budget is used up.
+        detail: whether an image that is enlarged to this size gets the content picture's fine
+            detail (`enlarged`), or none (`resized`).
     """
 
     factor: float
     evaluations: int | None
+    detail: bool = True
 
 
 Schedule = Sequence[Scale]
@@ -64,7 +67,8 @@ class Stage:
         scale: see `Scale.factor`.
         evaluations: see `Scale`.
         cost: of one evaluation here, in evaluations of the full size: the ratio of the areas.
-        content: makes the content picture in this size, 1 x 3 x H x W, for `enlarged`.
+        content: makes the content picture in this size, 1 x 3 x H x W, for `enlarged`; None leaves
+            its detail out.
         recorded: see `nst.run.evaluation.Evaluation`. The trainer then runs ahead, see
             `nst.run.trainer`.
     """

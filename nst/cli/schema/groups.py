@@ -330,6 +330,7 @@ class ScheduleConf:
 
     scales: list[float] = MISSING
     evaluations: list[int | None] = MISSING
+    detail: bool = MISSING
 
     def __post_init__(self) -> None:
         if len(self.scales) != len(self.evaluations):
