@@ -26,6 +26,8 @@ KINDS = {
     "fourier": parametrizations.fourier,
     "pixel_srgb": gamuts.srgb(parametrizations.pixel),
     "fourier_srgb": gamuts.srgb(parametrizations.fourier),
+    "pixel_clip": gamuts.clip(parametrizations.pixel),
+    "fourier_clip": gamuts.clip(parametrizations.fourier),
 }
 
 

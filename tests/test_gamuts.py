@@ -140,11 +140,69 @@ def test_free_is_the_parametrization_itself() -> None:
     assert gamuts.free(parametrizations.pixel) is parametrizations.pixel
 
 
-def test_nothing_comes_from_the_host_at_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CUDA graph can be recorded only of what is on the device already."""
-    image = gamuts.srgb(parametrizations.fourier)(torch.randn(1, 3, 8, 8))
+@pytest.mark.parametrize("gamut", [gamuts.srgb, gamuts.clip])
+def test_nothing_comes_from_the_host_at_an_evaluation(
+    monkeypatch: pytest.MonkeyPatch, gamut: gamuts.Gamut
+) -> None:
+    """A CUDA graph can be recorded only of what is on the device already, and waits for nothing."""
+    image = gamut(parametrizations.fourier)(torch.randn(1, 3, 8, 8))
     monkeypatch.setattr(torch.Tensor, "new_tensor", None)
+    for reads in ("item", "__bool__", "__float__", "tolist", "cpu"):
+        monkeypatch.setattr(torch.Tensor, reads, None)
     image().sum().backward()
+
+
+# --- The projection -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("spread", [0.1, 1.0, 30.0])
+def test_variables_are_clipped_before_an_evaluation_and_at_no_other_time(
+    kind: str, spread: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = gamuts.clip(KINDS[kind])(torch.randn(1, 3, 9, 8, generator=generator))
+    (variable,) = image.variables
+    for _ in range(3):
+        with torch.no_grad():
+            variable += spread * torch.randn(variable.shape, generator=generator)
+            before = variable.clone()
+            looked_at = image()
+        assert torch.equal(variable, before)
+        evaluated = image()
+        torch.testing.assert_close(evaluated.detach(), looked_at, atol=1e-3, rtol=0)
+        margin = 0 if kind == "pixel" else 1.1e-4
+        assert unit(evaluated).min() >= -margin - 1e-6
+        assert unit(evaluated).max() <= 1 + margin + 1e-6
+        # Once more and nothing changes, so that a step that is made again is the same.
+        before = variable.detach().clone()
+        assert torch.equal(image(), evaluated)
+        assert torch.equal(variable, before)
+        (gradient,) = torch.autograd.grad(image().sum(), variable)
+        plain = KINDS[kind](evaluated.detach())
+        torch.testing.assert_close(
+            gradient, torch.autograd.grad(plain().sum(), plain.variables[0])[0]
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_within_the_range_is_not_clipped(kind: str) -> None:
+    start = normalised(torch.rand(1, 3, 9, 8, generator=torch.Generator().manual_seed(0)))
+    image, plain = gamuts.clip(KINDS[kind])(start), KINDS[kind](start)
+    image()
+    assert torch.equal(image.variables[0], plain.variables[0])
+    image.assign(start + 100)
+    torch.testing.assert_close(unit(image()), torch.ones(1, 3, 9, 8))
+
+
+@pytest.mark.parametrize("optimizer", [nst.adam, nst.lbfgs])
+@pytest.mark.parametrize("kind", [nst.pixel, nst.fourier])
+def test_clipped_run_measures_what_it_saves(kind, optimizer) -> None:
+    result = run(gamut=gamuts.clip, parametrization=kind, optimizer=optimizer)
+    assert result.best is not None
+    assert result.picture_losses.clipped == 0
+    assert result.picture_losses.total == pytest.approx(result.best.total, rel=0.05)
+    assert result.losses[-1].total < result.losses[0].total
 
 
 # --- Whole runs -----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 A picture file holds values in [0, 1]. Left to itself an optimizer takes the image out of that
 range, and what is saved is clipped: another image, with a loss that may be hundreds of times as
 large. So the image is made a function of unbounded values that cannot leave the range, and what is
-optimised is the picture.
+optimised is the picture. Or its values are brought back into the range before each evaluation.
 
 A gamut is a function of a parametrization that returns one. What the parametrization makes of the
 optimizer's variables, pixels or Fourier coefficients, are then the unbounded values.
@@ -30,6 +30,8 @@ _SHARPNESS = 0.98
 # Share of the range that a starting image keeps from either bound, where nothing could be moved. It
 # is just what rounding to 8 bits takes away; the slope there is 0.23.
 _MARGIN = 1 / 512
+# Share of the range by which an image may be out of it through rounding alone.
+_ROUNDING = 1e-4
 
 
 def free(parametrization: Parametrization) -> Parametrization:
@@ -48,6 +50,58 @@ def srgb(parametrization: Parametrization) -> Parametrization:
     image is first brought to within 1/512 of the range's width of its bounds.
     """
     return partial(_Bounded, parametrization)
+
+
+def clip(parametrization: Parametrization) -> Parametrization:
+    """The same range by projection: the variables are changed before every evaluation.
+
+    They then stand for the image clipped to [0, 1], as in PyTorch's tutorial and in Katherine
+    Crowson's style-transfer-pytorch. The optimizer does not learn of it: values at a bound may be
+    moved out again and again, and the curvature that L-BFGS sees there is not one.
+
+    Pixels are clipped exactly. Other variables are left alone where the image is within 1e-4 of the
+    range's width of its bounds, so that what they were rounded to is not clipped again.
+    """
+    return partial(_Clipped, parametrization)
+
+
+class _Clipped:
+    """An image of a parametrization, clipped; see `nst.optim.parametrizations.Image`."""
+
+    def __init__(self, parametrization: Parametrization, image: Tensor) -> None:
+        # Made once: within a CUDA graph nothing can come from the host.
+        mean, std = statistics(image)
+        self._low, self._high, self._tolerance = -mean / std, (1 - mean) / std, _ROUNDING / std
+        self._values = parametrization(self._clipped(image))
+        self.variables = self._values.variables
+
+    def __call__(self) -> Tensor:
+        # A look at the image, without gradients, leaves the variables as they are.
+        if not torch.is_grad_enabled():
+            return self._clipped(self._values())
+        with torch.no_grad():
+            self._project()
+        return self._values()
+
+    @torch.no_grad()
+    def assign(self, image: Tensor) -> None:
+        self._values.assign(self._clipped(image))
+
+    def _clipped(self, image: Tensor) -> Tensor:
+        return image.detach().clamp(self._low, self._high)
+
+    def _project(self) -> None:
+        """Change the variables where they stand for values out of range, on their device alone."""
+        image = self._values()
+        if image is self.variables[0]:
+            image.clamp_(self._low, self._high)
+            return
+        beyond = torch.maximum(self._low - image, image - self._high)
+        is_out = (beyond > self._tolerance).any()
+        before = [variable.clone() for variable in self.variables]
+        self._values.assign(self._clipped(image))
+        for variable, old in zip(self.variables, before, strict=True):
+            variable.copy_(torch.where(is_out, variable, old))
 
 
 class _Bounded:

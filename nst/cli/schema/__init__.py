@@ -14,9 +14,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from nst.cli.schema.choices import Alpha, Memory, Metric, Resize, names
 from nst.cli.schema.groups import (
     AdamConf,
+    AveragedConf,
     BalancedLossConf,
     BudgetConf,
     CheckpointConf,
+    ClipGamutConf,
     ContentInitConf,
     FourierConf,
     FreeGamutConf,
@@ -40,6 +42,7 @@ from nst.cli.schema.groups import (
     RegionsConf,
     ResultInitConf,
     ScheduleConf,
+    ScheduledConf,
     SlicedWassersteinConf,
     SrgbGamutConf,
     StyleInitConf,
@@ -118,6 +121,8 @@ def register() -> None:
     store.store(name="run_schema", node=RunConf)
     store.store(group="schema/optimizer", name="adam", node=AdamConf)
     store.store(group="schema/optimizer", name="lbfgs", node=LbfgsConf)
+    store.store(group="schema/optimizer", name="averaged", node=AveragedConf)
+    store.store(group="schema/optimizer", name="scheduled", node=ScheduledConf)
     store.store(group="schema/init", name="random", node=RandomInitConf)
     store.store(group="schema/init", name="noisy", node=NoisyInitConf)
     store.store(group="schema/init", name="style_stats", node=StyleStatsInitConf)
@@ -137,6 +142,7 @@ def register() -> None:
     store.store(group="schema/style_loss", name="wasserstein", node=WassersteinConf)
     store.store(group="schema/style_loss", name="sliced_wasserstein", node=SlicedWassersteinConf)
     store.store(group="schema/gamut", name="srgb", node=SrgbGamutConf)
+    store.store(group="schema/gamut", name="clip", node=ClipGamutConf)
     store.store(group="schema/gamut", name="free", node=FreeGamutConf)
 
 

@@ -32,6 +32,7 @@ class AdamConf:
     lr: float = MISSING
     betas: list[float] = MISSING
     eps: float = MISSING
+    carry_over: bool = MISSING
     _target_: str = "nst.adam"
     _partial_: bool = True
 
@@ -64,6 +65,30 @@ class LbfgsConf:
         above("optimizer.max_step_rms", self.max_step_rms, 0)
         at_least("optimizer.tolerance_grad", self.tolerance_grad, 0)
         at_least("optimizer.tolerance_change", self.tolerance_change, 0)
+
+
+@dataclass
+class AveragedConf:
+    """`optimizer=averaged`; the optimizer within is open to classes of the user's."""
+
+    optimizer: Any = MISSING
+    decay: float = MISSING
+    _target_: str = "nst.averaged"
+    _partial_: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise InputError(f"optimizer.decay must be in [0, 1), not {self.decay}")
+
+
+@dataclass
+class ScheduledConf:
+    """`optimizer=scheduled`; the scheduler is any of torch's, or the user's."""
+
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    _target_: str = "nst.scheduled"
+    _partial_: bool = True
 
 
 @dataclass
@@ -174,6 +199,14 @@ class SrgbGamutConf:
     """`gamut=srgb`."""
 
     _target_: str = "nst.gamuts.srgb"
+    _partial_: bool = True
+
+
+@dataclass
+class ClipGamutConf:
+    """`gamut=clip`."""
+
+    _target_: str = "nst.gamuts.clip"
     _partial_: bool = True
 
 
