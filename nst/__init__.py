@@ -19,6 +19,7 @@ from nst.optim import colors, gamuts, inits
 from nst.optim.optimizers import adam, lbfgs, lbfgs_torch
 from nst.optim.parametrizations import fourier, pixel
 from nst.optim.schedules import Scale
+from nst.optim.wrappers import averaged, scheduled
 from nst.pictures.regions import Regions
 from nst.run.guard import Guard
 from nst.run.records import Budget, Row
@@ -42,6 +43,7 @@ __all__ = [
     "Row",
     "Scale",
     "adam",
+    "averaged",
     "colors",
     "fourier",
     "gamuts",
@@ -49,6 +51,7 @@ __all__ = [
     "lbfgs",
     "lbfgs_torch",
     "pixel",
+    "scheduled",
     "statistics",
     "stylize",
 ]

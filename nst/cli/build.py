@@ -292,7 +292,8 @@ def _instantiate(group: str, options: Any) -> Any:
     """
     target = _plain(options).get("_target_")
     try:
-        made = instantiate(_plain(options))
+        # Lists as such: a checkpoint keeps an optimizer's options, and knows none of OmegaConf's.
+        made = instantiate(_plain(options), _convert_="all")
     except (InstantiationException, TypeError, ValueError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"{group}: cannot be made from its config ({reason})") from error
@@ -305,7 +306,7 @@ def _instantiate(group: str, options: Any) -> Any:
         raise InputError(f"{group}: its config needs _target_ and _partial_: true")
     try:
         if group == "optimizer":  # which the values of the options may matter to, besides the names
-            optimizer = made([torch.nn.Parameter(torch.zeros(1, 3, 2, 2))])
+            optimizer = _tried(made)
         else:
             _check_call(made)
     except InputError:
@@ -315,6 +316,22 @@ def _instantiate(group: str, options: Any) -> Any:
         raise InputError(f"{group}: {target} does not take its options ({reason})") from error
     if group == "optimizer" and not isinstance(optimizer, torch.optim.Optimizer):
         raise InputError(f"{group}: {target} made no torch.optim.Optimizer")
+    return made
+
+
+def _tried(factory: Callable[[list[torch.Tensor]], Any]) -> Any:
+    """An optimizer of a few pixels that has made a step, which schedules first compute in."""
+    pixels = torch.ones(1, 3, 2, 2, requires_grad=True)
+
+    def closure() -> torch.Tensor:
+        pixels.grad = None
+        loss = pixels.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    made = factory([pixels])
+    if isinstance(made, torch.optim.Optimizer):
+        made.step(closure)  # type: ignore[arg-type]
     return made
 
 

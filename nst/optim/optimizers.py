@@ -7,12 +7,22 @@ one, name the function, or any class of `torch.optim`, in a YAML of the `optimiz
     _target_: torch.optim.RMSprop
     _partial_: true
     lr: 0.02
+
+What an optimizer may have besides, see `nst.optim.wrappers`:
+
+- `keeps_last`, where it is true: the image that the run leaves, and that the next size of a pyramid
+  begins with, is the one that the variables stand for then, not the one with the lowest loss. They
+  may be others within a step, such as what is averaged.
+- `take_over(previous)`: called with the optimizer of the size before, when another size begins.
+- `begin_again(previous)`: called with the optimizer before, when bad numbers made a new one
+  necessary, and before learning rates are halved.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -28,6 +38,7 @@ def adam(
     lr: float = 0.1,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
+    carry_over: bool = False,
 ) -> Optimizer:
     """Adam (Kingma, Ba, arXiv 1412.6980): one evaluation per step.
 
@@ -36,8 +47,49 @@ def adam(
         lr: step size in the variables' units; of pixels a picture spans about 4.5.
         betas: decay rates of the running mean and of the running square of the gradient.
         eps: added to the denominator.
+        carry_over: the next size of a pyramid begins with these means of the gradient, enlarged,
+            rather than with none (as Katherine Crowson's style-transfer-pytorch does). The
+            variables must be pixels.
+
+    Raises:
+        InputError: `carry_over` with variables that are not B x C x H x W.
     """
-    return torch.optim.Adam(params, lr=lr, betas=(betas[0], betas[1]), eps=eps)
+    make = CarryingAdam if carry_over else torch.optim.Adam
+    return make(params, lr=lr, betas=(betas[0], betas[1]), eps=eps)
+
+
+class CarryingAdam(torch.optim.Adam):
+    """Adam that takes its moments over from a smaller size, see `adam`."""
+
+    def __init__(self, params: list[Tensor], **options: Any) -> None:
+        super().__init__(params, **options)
+        if any(variable.dim() != 4 for variable in params):
+            raise InputError(
+                "optimizer.carry_over needs parametrization=pixel: moments of other variables "
+                "cannot be enlarged"
+            )
+
+    @torch.no_grad()
+    def take_over(self, previous: Optimizer) -> None:
+        """Begin with an optimizer's moments in the height and width of the variables here.
+
+        The mean is resized bicubically; the mean square, which must not be negative, bilinearly.
+        """
+        pairs = zip(_variables(self), _variables(previous), strict=True)
+        for variable, smaller in pairs:
+            moments = previous.state.get(smaller)
+            if not moments:  # it has made no step
+                continue
+            size = variable.shape[2:]
+            self.state[variable] = {
+                "step": moments["step"].clone(),
+                "exp_avg": F.interpolate(moments["exp_avg"], size, mode="bicubic"),
+                "exp_avg_sq": F.interpolate(moments["exp_avg_sq"], size, mode="bilinear").relu_(),
+            }
+
+
+def _variables(optimizer: Optimizer) -> list[Tensor]:
+    return [variable for group in optimizer.param_groups for variable in group["params"]]
 
 
 def lbfgs(

@@ -9,11 +9,15 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nst.optim.wrappers import Wrapper
+
 
 def call(function: Callable[..., Any]) -> str:
     """A function with the arguments bound to it."""
     if isinstance(function, partial):
-        bound = ", ".join(f"{key}={value}" for key, value in sorted(function.keywords.items()))
+        values = sorted(function.keywords.items())
+        # Of a function the name: where it is in memory is no part of it.
+        bound = ", ".join(f"{key}={call(v) if callable(v) else v}" for key, v in values)
         return f"{function.func.__name__}({bound})"
     return f"{getattr(function, '__name__', function)}()"
 
@@ -31,7 +35,15 @@ def describe(values: Mapping[str, Any]) -> dict[str, str]:
     return {key: text(value) for key, value in values.items()}
 
 
-def optimizer(made: Optimizer) -> dict[str, Any]:
-    """An optimizer's kind and its options."""
-    options = {f"optimizer.{key}": value for key, value in made.defaults.items()}
-    return {"optimizer": type(made).__name__, **options}
+def optimizer(made: Optimizer, key: str = "optimizer") -> dict[str, Any]:
+    """An optimizer's kind and its options, with those of one within.
+
+    Args:
+        made: the optimizer.
+        key: that stands for it.
+    """
+    options, within = made.defaults, {}
+    if isinstance(made, Wrapper):
+        options, within = made.options, optimizer(made.base, f"{key}.optimizer")
+    own = {f"{key}.{name}": call(v) if callable(v) else v for name, v in options.items()}
+    return {key: type(made).__name__, **own, **within}

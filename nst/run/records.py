@@ -143,7 +143,9 @@ class Outcome:
         best: the row with the lowest total of the stage in which the run ended; None if that has
             no finite one.
         seconds: of optimisation.
-        image: the image that `best` measured (the starting image if there is none).
+        image: the image that `best` measured (the starting image if there is none); of an
+            optimizer that keeps its last image, such as `nst.averaged`, that one instead, unless
+            the run failed.
         last_image: the image at the end, which the last row need not have measured.
     """
 

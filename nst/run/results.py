@@ -101,13 +101,14 @@ class Result:
     """A finished run.
 
     Attributes:
-        picture: the image with the lowest total of the size in which the run ended, 8-bit sRGB;
-            RGBA where the content picture's transparency was kept.
+        picture: the image with the lowest total of the size in which the run ended, or with
+            `nst.averaged` the average at its end, 8-bit sRGB; RGBA where the content picture's
+            transparency was kept.
         last_picture: the image at the end; with `steps` used up it is one update past the last row.
         losses: one row per evaluation, those before a resumption too.
         recoveries: see `nst.run.records.Recovery`.
-        best: the row that measured the image which `picture` was made of; None if no loss was
-            finite.
+        best: the row with the lowest total, which measured the image that `picture` was made of,
+            but for an average; None if no loss was finite.
         picture_losses: those of `picture` itself.
         scales: what the layers' terms are shares of, by the size in px and by name, see
             `nst.objective.balanced`; empty for a size where they count as they are.

@@ -36,12 +36,14 @@ class State:
         evaluation: of it, by the stage's objective.
         optimizer: of these.
         best_image: the image that the stage's best row measured; its first one if there is none.
+        keeps_last: of the optimizer, see `nst.optim.optimizers`.
     """
 
     image: Image
     evaluation: Evaluation
     optimizer: Optimizer
     best_image: Tensor
+    keeps_last: bool
 
     def __init__(
         self,
@@ -86,15 +88,27 @@ class State:
             # A new tensor: the state before this step keeps the one that was best then.
             self.best_image = image.clone()
 
+    def kept_image(self) -> Tensor:
+        """The image that the run leaves, if this is its end: the best one, or the last.
+
+        The last one is what the variables stand for now, between two steps. Only where it is not
+        finite, which no row may have told yet, it gives way to the best.
+        """
+        if self.keeps_last and (last := self.current()).isfinite().all():
+            return last
+        return self.best_image
+
     def next_stage(self) -> None:
-        """Go on in the next size, with the best image and a new optimizer."""
-        at = self.at
+        """Go on in the next size, with the image of this one and a new optimizer."""
+        at, image, previous = self.at, self.kept_image(), self.optimizer
         self.at = replace(at, stage=at.stage + 1, stage_began=at.evaluation, best=None)
         if self.stage.content:
-            start = schedules.enlarged(self.best_image, self.stage.content())
+            start = schedules.enlarged(image, self.stage.content())
         else:
-            start = schedules.resized(self.best_image, self.stage.shape)
+            start = schedules.resized(image, self.stage.shape)
         self._enter(start)
+        if (take_over := getattr(self.optimizer, "take_over", None)) is not None:
+            take_over(previous)
 
     @torch.no_grad()
     def full_size(self, image: Tensor) -> Tensor:
@@ -115,9 +129,12 @@ class State:
         Returns:
             The learning rate.
         """
-        rates = [group["lr"] * rate for group in self.optimizer.param_groups]
+        previous = self.optimizer
+        rates = [group["lr"] * rate for group in previous.param_groups]
         self.image.assign(self.best_image)
         self.optimizer = self._make_optimizer(self.image.variables)
+        if (begin_again := getattr(self.optimizer, "begin_again", None)) is not None:
+            begin_again(previous)
         for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = lr
         self.recoveries.append(Recovery(bad.step, bad.evaluation, reason, float(rates[0])))
@@ -183,6 +200,7 @@ class State:
         self.image = self._made(image)
         self.evaluation = Evaluation(self.image, objective, recorded=self.stage.recorded)
         self.optimizer = self._make_optimizer(self.image.variables)
+        self.keeps_last = getattr(self.optimizer, "keeps_last", False)
         self.best_image = self.current()
 
     def _made(self, image: Tensor) -> Image:

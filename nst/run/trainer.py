@@ -10,7 +10,9 @@ an Adam step one. A run ends in one of two places:
 
 Where there are several stages (see `nst.optim.schedules`), each but the last ends after its
 evaluations or where the optimizer no longer moves the image, and the next one begins with its best
-image, enlarged, and an optimizer that knows nothing yet.
+image, enlarged, and an optimizer that knows nothing yet. An optimizer may have it otherwise (see
+`nst.optim.optimizers`): one that averages leaves its last image, here and at the end, and Adam may
+carry its moments over.
 
 On a GPU the host runs ahead: it reads the numbers of an evaluation when it has launched the next
 one of the same step, so neither waits for the other. What the numbers end, they then end one
@@ -298,6 +300,8 @@ class Trainer:
             self._save({**state.between_steps(), "optimizer": None})
         elif stop.status == "interrupted":
             self._save(self._before)
+        # A run that went wrong did so in its last images.
+        image = state.best_image if stop.status == "failed" else state.kept_image()
         return Outcome(
             status=stop.status,
             stop_reason=stop.reason,
@@ -307,7 +311,7 @@ class Trainer:
             recoveries=state.recoveries,
             best=state.at.best,
             seconds=state.clock.seconds,
-            image=state.full_size(state.best_image),
+            image=state.full_size(image),
             last_image=state.full_size(state.current()),
         )
 
