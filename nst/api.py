@@ -109,9 +109,10 @@ def stylize(
         network: that sees the pictures, such as `nst.Network(weights="embedded")`.
         init: makes the starting image, such as `nst.inits.random`.
         parametrization: what the optimizer changes, `nst.fourier` or `nst.pixel`.
-        gamut: the range that the image is kept in: `nst.gamuts.srgb`, what a picture can hold, or
-            `nst.gamuts.free`, none.
-        optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`.
+        gamut: the range that the image is kept in: `nst.gamuts.srgb`, what a picture can hold,
+            `nst.gamuts.clip`, the same by clipping, or `nst.gamuts.free`, none.
+        optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`; one around
+            another is `functools.partial(nst.averaged, optimizer=nst.adam)`.
         schedule: in which sizes, such as `[Scale(0.5, 100), Scale(1, None)]`, see
             `nst.optim.schedules`.
         budget: when to stop; None is 50 evaluations.
