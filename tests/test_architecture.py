@@ -22,8 +22,10 @@ INSIDE = {
     },
     "network": {
         "architecture": set(),
-        "weights": {"architecture"},
-        "vgg": {"architecture", "weights"},
+        "preprocessing": set(),
+        "weights": {"architecture", "preprocessing"},
+        "vgg": {"architecture", "preprocessing", "weights"},
+        "plausible": {"vgg", "weights"},
     },
     "objective": {
         "products": set(),
@@ -32,6 +34,7 @@ INSIDE = {
         "cost": {"statistics"},
         "masks": set(),
         "statistics": {"products", "tiling"},
+        "magnitudes": {"statistics"},
         "terms": {"statistics"},
         "objective": {"masks", "statistics", "terms", "tiling", "variation"},
         "transfer": {"objective", "statistics", "terms"},
@@ -47,6 +50,7 @@ INSIDE = {
         "lbfgs": {"readback"},
         "optimizers": {"lbfgs"},
         "parametrizations": set(),
+        "wrappers": {"optimizers"},
         "gamuts": {"parametrizations"},
         "colors": {"parametrizations"},
         "schedules": set(),
