@@ -18,7 +18,7 @@ from nst.network.plausible import warn_of_wrong_input
 from nst.network.vgg import VGG, Trunk
 from nst.objective import Objective, Precision, Region, Source, Terms, transfer
 from nst.objective.balanced import balanced
-from nst.objective.cost import kept, largest_piece
+from nst.objective.cost import extra, largest_piece
 from nst.objective.gradients import balanced_by_gradients
 from nst.objective.magnitudes import factors
 from nst.objective.objective import fitted
@@ -165,6 +165,7 @@ def stylize(
         settings.enter_context(deterministic(compute.deterministic))
         settings.enter_context(tf32(compute.precision == "tf32"))
         settings.enter_context(explained(where, *shape, compute.precision, size))
+        masked = 0 if len(areas) == 1 and areas[0].mask is None else len(areas)
         tile_size = choose_tile_size(
             compute.memory,
             compute.tile_size,
@@ -172,7 +173,7 @@ def stylize(
             *_largest_shape(pictures, size),
             compute.precision,
             joint=loss.joint,
-            kept=len(areas) * kept(loss.style_loss, loss.layers[1]),
+            extra=extra(loss.style_loss, loss.layers[1], masked),
         )
         trunk = network.trunk()
         plan = _Plan(

@@ -16,7 +16,15 @@ from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, Precision, transfer
 from nst.objective.batch import Batch, signature
-from nst.objective.cost import BYTES_OF_VALUE, kept, needed
+from nst.objective.cost import (
+    BYTES_OF_GAUSSIAN,
+    BYTES_OF_REGION,
+    BYTES_OF_VALUE,
+    HALO,
+    Extra,
+    extra,
+    needed,
+)
 from nst.objective.statistics import (
     Comparison,
     Cosine,
@@ -481,10 +489,14 @@ def test_what_they_are_made_with_is_a_part_of_their_identity() -> None:
 def test_what_distributions_keep_counts_in_the_estimate_of_memory() -> None:
     taps = ["relu1_1", "relu2_1", "relu3_1"]
     values = 64 + 128 / 4 + 256 / 16
-    assert kept(Histogram(), taps) == pytest.approx(BYTES_OF_VALUE * values)
+    assert extra(Histogram(), taps, 0).whole == pytest.approx(BYTES_OF_VALUE * values)
+    assert extra(Histogram(), taps, 3).whole == pytest.approx(3 * BYTES_OF_VALUE * values)
     directions = 8 * (1 + 1 / 4 + 1 / 16)
-    assert kept(SlicedWasserstein(8), taps) == pytest.approx(BYTES_OF_VALUE * directions)
-    assert kept(Covariance(), taps) == 0
+    assert extra(SlicedWasserstein(8), taps, 0).whole == pytest.approx(BYTES_OF_VALUE * directions)
+    assert extra(Gram(), taps, 0) == (0, 0)
+    assert extra(Covariance(), taps, 2) == (0, 2 * BYTES_OF_GAUSSIAN + 2 * BYTES_OF_REGION)
     for tile_size in (None, 64):
-        more = needed(100, 100, "fp32", tile_size, 10.0) - needed(100, 100, "fp32", tile_size)
-        assert more == 10 * 100 * 100
+        plain = needed(1000, 1000, "fp32", tile_size)
+        assert needed(1000, 1000, "fp32", tile_size, Extra(10.0, 0.0)) - plain == 10_000_000
+        piece = 1000**2 if tile_size is None else (64 + HALO) ** 2
+        assert needed(1000, 1000, "fp32", tile_size, Extra(0.0, 10.0)) - plain == 10 * piece

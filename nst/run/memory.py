@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from nst.errors import InputError
-from nst.objective.cost import fitting_size, needed
+from nst.objective.cost import NOTHING, Extra, fitting_size, needed
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def choose_tile_size(
     precision: str,
     *,
     joint: bool = True,
-    kept: float = 0.0,
+    extra: Extra = NOTHING,
 ) -> int | None:
     """Whether to tile a picture, and how.
 
@@ -47,7 +47,7 @@ def choose_tile_size(
         width: likewise.
         precision: of the network, see `nst.objective.Objective`.
         joint: likewise; without it `auto` does not tile.
-        kept: bytes per pixel that statistics keep, see `nst.objective.cost.kept`.
+        extra: what the style term takes more, see `nst.objective.cost.extra`.
 
     Returns:
         `tile_size` for `nst.objective.Objective`, None for whole pictures.
@@ -62,14 +62,14 @@ def choose_tile_size(
     if memory == "full" or (memory == "auto" and not joint):
         return None
     room = free(device)
-    whole = needed(height, width, precision, kept=kept)
+    whole = needed(height, width, precision, extra=extra)
     if memory == "auto" and (room is None or whole <= SHARE * room):
         return None
     if tile_size is None:
         fitting = (
             size
             for size in TILE_SIZES
-            if room is None or needed(height, width, precision, size, kept) <= SHARE * room
+            if room is None or needed(height, width, precision, size, extra) <= SHARE * room
         )
         tile_size = next(fitting, TILE_SIZES[-1])
     if memory == "auto" and room is not None:
@@ -80,7 +80,7 @@ def choose_tile_size(
             whole / 2**30,
             room / 2**30,
             tile_size,
-            needed(height, width, precision, tile_size, kept) / 2**30,
+            needed(height, width, precision, tile_size, extra) / 2**30,
         )
     return tile_size
 
