@@ -140,6 +140,8 @@ def stylize(
     _check(loss, network, size, resize, alpha, seed, max_megapixels)
     schedules.check(schedule)
     where = resolve_device(compute.device)
+    if compute.deterministic and where.type == "cuda" and network.padding == "reflect":
+        raise InputError("padding=reflect: has no deterministic gradient on a GPU; take replicate")
     if size is None:
         size = 256 if where.type == "cpu" else 512
     sizes = [max(1, round(size * scale.factor)) for scale in schedule]
@@ -191,7 +193,7 @@ def stylize(
             tile_size=tile_size,
         )
         beginning = _beginning(plan, init, seed, sizes[0])
-        warn_of_wrong_input(trunk, images.to_tensor(pictures.content, pictures.shape(96)))
+        warn_of_wrong_input(trunk, images.to_tensor(pictures.content, (96, 96)))
         measure = _Measure(plan, beginning if loss.gradients else None)
         bounded = color.parametrized(gamut(parametrization), plan.content_of)
         trainer = Trainer(
@@ -212,7 +214,7 @@ def stylize(
             {
                 **plan.identity(),
                 "starting image": beginning,
-                **trunk.identity(),
+                **{f"model.{name}": value for name, value in trunk.identity().items()},
                 **loss.identity(),
                 "precision": compute.precision,
                 "deterministic": compute.deterministic,
@@ -593,12 +595,12 @@ def _meant(loss: Loss, trunk: Trunk) -> tuple[dict[str, float], dict[str, float]
     """The layers' weights of the content and the style term, for the distances in this network."""
     if loss.meant_for is None:
         return loss.layers
-    names = "content", "style"
-    pairs = list(zip(names, loss.layers, strict=True))
-    found = factors(trunk, [f"{name}/{tap}" for name, layers in pairs for tap in layers])
+    terms = zip(("content", "style"), loss.factors, loss.layers, strict=True)
+    keys = [f"{name}/{tap}" for name, factor, layers in terms if factor for tap in layers]
+    found = factors(trunk, keys)
     content, style = (
-        {tap: weight * found[f"{name}/{tap}"] for tap, weight in layers.items()}
-        for name, layers in pairs
+        {tap: weight * found.get(f"{name}/{tap}", 1.0) for tap, weight in layers.items()}
+        for name, layers in zip(("content", "style"), loss.layers, strict=True)
     )
     return content, style
 

@@ -28,7 +28,7 @@ def warn_of_wrong_input(trunk: Trunk, picture: Tensor) -> None:
     weights = trunk.weights
     if weights.convention == "rgb255" or weights.source != "file":
         return
-    if weights.sha256.startswith(CAFFE_SHA256):
+    if weights.convention == "caffe" and weights.sha256.startswith(CAFFE_SHA256):
         return
     found, convention = typical_activation(trunk, picture), weights.convention
     usual = [_USUAL] if convention == "torchvision" else [_USUAL, _AS_TRAINED_IN_CAFFE]

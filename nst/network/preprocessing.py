@@ -10,6 +10,7 @@ the range is brought about here, before the first padding, since what is beyond 
 in the network's own convention.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -23,29 +24,28 @@ Convention = Literal["torchvision", "caffe", "rgb255"]
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
-class Caffe(nn.Module):
-    """An ImageNet-normalised image, B x 3 x H x W, as RGB from 0 to 255 less the mean."""
+class Levels(nn.Module):
+    """An ImageNet-normalised image, B x 3 x H x W, as RGB from 0 to 255 less a mean.
+
+    Args:
+        mean: of R, G and B, from 0 to 255.
+    """
+
+    def __init__(self, mean: Sequence[float]) -> None:
+        super().__init__()
+        self._mean = tuple(mean)
 
     def forward(self, image: Tensor) -> Tensor:
         """The image in that range."""
-        channels = zip(image.unbind(1), MEAN, STD, CAFFE_MEAN, strict=True)
+        channels = zip(image.unbind(1), MEAN, STD, self._mean, strict=True)
         return torch.stack(
             [values * (255 * std) + (255 * mean - less) for values, mean, std, less in channels],
             dim=1,
         )
 
 
-class RGB255(nn.Module):
-    """An ImageNet-normalised image, B x 3 x H x W, as RGB from 0 to 255 less ImageNet's mean."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        """The image in that range."""
-        channels = zip(image.unbind(1), STD, strict=True)
-        return torch.stack([values * (255 * std) for values, std in channels], dim=1)
-
-
-PREPROCESSING: dict[Convention, type[nn.Module] | None] = {
-    "torchvision": None,
-    "caffe": Caffe,
-    "rgb255": RGB255,
-}
+def preprocessing(convention: Convention) -> nn.Module | None:
+    """What comes before the first convolution; None where the image is as the network sees it."""
+    if convention == "torchvision":
+        return None
+    return Levels(CAFFE_MEAN if convention == "caffe" else [255 * mean for mean in MEAN])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nst.errors import InputError
 from nst.network.architecture import VGG_19, Architecture
-from nst.network.preprocessing import PREPROCESSING, Convention
+from nst.network.preprocessing import Convention, preprocessing
 from nst.network.weights import Weights
 
 Pooling = Literal["max", "avg", "l2"]
@@ -122,8 +122,8 @@ class VGG(nn.Module):
         order, deepest = self.architecture.taps, self.architecture.deepest(self.taps)
         depth = order.index(deepest)
         self.layers = nn.ModuleDict()
-        if preprocessing := PREPROCESSING[convention]:
-            self.layers["input"] = preprocessing()
+        if before_all := preprocessing(convention):
+            self.layers["input"] = before_all
         for name, _, inputs, outputs in self.architecture.convolutions:
             if order.index(name) > depth:
                 break

@@ -20,8 +20,8 @@ BYTES = {"full": {"fp32": 2900, "bf16": 2300}, "tiled": {"fp32": 2300, "bf16": 1
 # What a tiled picture's own tensors take per pixel: variables, image, gradient, content features.
 BYTES_OUTSIDE_TILES = 92
 # What more a pixel of a piece, the whole picture or a tile, costs for each region with a mask, and
-# for each region or the whole where a statistic has means and covariances. Measured at 448 px, whole:
-# four regions took 900 more than none, Wasserstein distances 220, both 1750.
+# for each region or the whole where a statistic has means and covariances. Measured at 448 px, not
+# tiled: four regions took 900 more than none, Wasserstein distances 220, both 1750.
 BYTES_OF_GAUSSIAN, BYTES_OF_REGION = 260, 260
 # What a value costs that a distribution keeps: it, its order and its slope. Measured at 384 px.
 BYTES_OF_VALUE = 26

@@ -71,7 +71,10 @@ def scheduled(
         InputError: `optimizer` or `scheduler` makes none.
     """
     base = _made(optimizer, params)
-    made: object = scheduler(base)
+    try:
+        made: object = scheduler(base)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"optimizer.scheduler: {error}") from error
     if not isinstance(made, LRScheduler):
         raise InputError(f"optimizer.scheduler: must make a torch scheduler, not {made!r:.80}")
     return Scheduled(base, made, scheduler)
@@ -213,10 +216,13 @@ class Scheduled(Wrapper):
                 factor = group["lr"] / rate
             factors.append(factor)
             group["lr"] = rate
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(loss.detach() if isinstance(loss, Tensor) else loss)
-        else:
-            self.scheduler.step()
+        try:
+            if isinstance(self.scheduler, ReduceLROnPlateau):
+                self.scheduler.step(loss.detach() if isinstance(loss, Tensor) else loss)
+            else:
+                self.scheduler.step()
+        except ValueError as error:  # of one with an end, such as OneCycleLR
+            raise InputError(f"optimizer.scheduler: {error}") from error
         self._rates, self._factors = [group["lr"] for group in self.param_groups], factors
         for group, factor in zip(self.param_groups, factors, strict=True):
             group["lr"] = factor * group["lr"]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nst.network.architecture import VGG_19
-from nst.network.vgg import VGG19
+from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, Precision, transfer
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
@@ -15,7 +15,7 @@ def objective(
 ) -> Objective:
     """What `reference_loop` minimises, on the pictures' device."""
     return transfer(
-        VGG19(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(content.device),
+        VGG(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(content.device),
         content,
         style,
         content_layers=GATYS_CONTENT,
