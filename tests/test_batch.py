@@ -21,8 +21,8 @@ from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, transfer
 from nst.objective.batch import Batch, signature
-from nst.objective.cost import needed
-from nst.objective.statistics import Gram
+from nst.objective.cost import extra, needed
+from nst.objective.statistics import Gram, Wasserstein
 from nst.run import memory
 from nst.run.rendezvous import Member, Rendezvous
 from nst.run.strategy import Alone
@@ -250,6 +250,8 @@ def test_pictures_that_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free", lambda _: 10 * needed(100, 100, "fp32"))
     assert memory.at_once(device, 100, 100, "fp32") == 5
     assert memory.at_once(device, 1000, 1000, "fp32") == 1
+    regions = extra(Wasserstein(), ["relu1_1"], 4)
+    assert memory.at_once(device, 100, 100, "fp32", regions) == 2
     monkeypatch.setattr(memory, "free", lambda _: None)
     assert memory.at_once(device, 100, 100, "fp32") is None
 

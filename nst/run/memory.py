@@ -85,7 +85,9 @@ def choose_tile_size(
     return tile_size
 
 
-def at_once(device: torch.device, height: int, width: int, precision: str) -> int | None:
+def at_once(
+    device: torch.device, height: int, width: int, precision: str, extra: Extra = NOTHING
+) -> int | None:
     """How many whole pictures fit into one evaluation, at least 1; None where nobody knows.
 
     Args:
@@ -93,9 +95,10 @@ def at_once(device: torch.device, height: int, width: int, precision: str) -> in
         height: of each picture, px.
         width: likewise.
         precision: of the network.
+        extra: what the terms of each take more.
     """
-    room = free(device)
-    return None if room is None else max(1, int(SHARE * room / needed(height, width, precision)))
+    room, each = free(device), needed(height, width, precision, extra=extra)
+    return None if room is None else max(1, int(SHARE * room / each))
 
 
 @contextmanager
