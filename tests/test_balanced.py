@@ -357,4 +357,4 @@ def test_command_line_records_scales_and_refuses_another_strength(
     assert "loss.strength must be between 0 and 1, not 2" in refused.stderr
     refused = nst_command("loss=reference,balanced", "loss.strength=0.5", "--multirun")
     assert refused.returncode == 2
-    assert "Key 'strength' not in 'LossConf'" in refused.stderr
+    assert "Key 'strength' not in 'PlainLossConf'" in refused.stderr

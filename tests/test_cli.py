@@ -168,7 +168,7 @@ def test_failing_job_costs_no_other(nst_command: Command, tmp_path: Path) -> Non
 def test_typo_stops_a_sweep_before_its_first_job(nst_command: Command, tmp_path: Path) -> None:
     done = nst_command("optimizer=adam,lbfsg", *TINY, "name=c", "--multirun")
     assert done.returncode == app.BAD_INPUT
-    assert "optimizer=lbfsg: there is no such option; there are adam, lbfgs" in done.stderr
+    assert "optimizer=lbfsg: there is no such option; there are adam, averaged" in done.stderr
     assert [path.name for path in (tmp_path / "outputs" / "c").iterdir()] == ["multirun.yaml"]
 
 
@@ -298,10 +298,10 @@ BAD = [
     (["size=-5"], "size must be at least 1, not -5"),
     (["size=abc"], "size=abc Value 'abc' of type 'str' could not be converted to Integer"),
     (["seed=1.5"], "could not be converted to Integer"),
-    (["+layers.style.relu9_9=1"], "unknown layer 'relu9_9'; the layers are conv1_1"),
+    (["+layers.style.relu9_9=1"], "unknown layer 'relu9_9'; the layers of VGG-19 are conv1_1"),
     (["optimzer=adam"], "'optimzer' not in 'RunConf'; valid keys: alpha, budget"),
     (["optimizer.momentum=1"], "valid keys: history_precision, history_size, line_search_fn, lr"),
-    (["optimizer=sgd"], "optimizer=sgd: there is no such option; there are adam, lbfgs"),
+    (["optimizer=sgd"], "optimizer=sgd: there is no such option; there are adam, averaged"),
     (["experiment=fast"], "experiment=fast: there is no such option; there are blend, color_map"),
     (["+optimizer.weight_decay=0.9"], "optimizer.weight_decay: nothing reads this key; those"),
     (["++loss.gain=2"], "loss.gain: nothing reads this key"),
@@ -413,4 +413,4 @@ def test_slugs_of_different_jobs_differ(monkeypatch: pytest.MonkeyPatch) -> None
 def test_help_names_the_groups(nst_command: Command) -> None:
     shown = nst_command("--help")
     assert shown.returncode == 0
-    assert "optimizer: adam, lbfgs, lbfgs_torch" in shown.stdout
+    assert "optimizer: adam, averaged, crowsonkb, lbfgs, lbfgs_torch" in shown.stdout

@@ -101,6 +101,7 @@ def test_reference_experiment_is_the_reference(optimizer: str, steps: int) -> No
         "style_weight": 1e6,
         "tv_weight": 0,
         "tv_norm": "l1",
+        "meant_for": None,
         "gram": "chw",
         "joint": False,
     }

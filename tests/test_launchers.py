@@ -322,7 +322,7 @@ app.main()
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{app.BAD_INPUT}\n" * len(extras))
-    assert "optimizer: adam, lbfgs, lbfgs_torch" in done.stdout
+    assert "optimizer: adam, averaged, crowsonkb, lbfgs, lbfgs_torch" in done.stdout
     for line, (preset, extra) in zip(done.stderr.splitlines(), extras.items(), strict=True):
         kind = preset.partition("=")[0]
         assert line == f"nst: the {extra} {kind} is an extra: pip install 'nst[{extra}]'"
