@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from nst.errors import InputError, one_of
+from nst.network.architecture import ARCHITECTURES, Architecture
 from nst.network.plausible import warn_of_wrong_input
 from nst.network.vgg import VGG, Trunk
 from nst.objective import Objective, Precision, Region, Source, Terms, transfer
@@ -137,7 +138,8 @@ def stylize(
             name = kind.__name__.lower()
             known = "nst.colors.Color" if kind is Color else f"nst.{kind.__name__}"
             raise InputError(f"{name} must be an {known}, not {value!r}")
-    _check(loss, network, size, resize, alpha, seed, max_megapixels)
+    architecture = ARCHITECTURES[network.architecture]
+    _check(loss, architecture, size, resize, alpha, seed, max_megapixels)
     schedules.check(schedule)
     where = resolve_device(compute.device)
     if compute.deterministic and where.type == "cuda" and network.padding == "reflect":
@@ -153,8 +155,8 @@ def stylize(
         resize,
         where,
         sizes=sizes,
-        minimum=network.layers.minimum_side(loss.taps),
-        layer=network.layers.deepest(loss.taps),
+        minimum=architecture.minimum_side(loss.taps),
+        layer=architecture.deepest(loss.taps),
         max_megapixels=max_megapixels,
     )
     areas = load_areas(asked_regions, pictures.content, pictures.styles, max_megapixels)
@@ -254,7 +256,7 @@ def stylize(
 
 def _check(
     loss: Loss,
-    network: Network,
+    architecture: Architecture,
     size: object,
     resize: object,
     alpha: object,
@@ -275,7 +277,7 @@ def _check(
         raise InputError(f"seed must be a whole number, not {seed!r}")
     if not loss.taps:
         raise InputError("nothing to optimise: no layer has a weight in the content or style term")
-    network.layers.check(loss.taps)
+    architecture.check(loss.taps)
     content_weight, style_weight = loss.factors
     weighed = loss.strength is not None and content_weight and style_weight
     if weighed and not 1e-3 <= style_weight / content_weight <= 1e3:
@@ -439,12 +441,8 @@ class _Plan:
 
     def in_tiles(self, shape: tuple[int, int]) -> bool:
         """Whether a picture of this height and width is taken in more than one tile."""
-        return (
-            len(
-                tiles(*shape, self.tile_size, self.trunk.weights.architecture.halos(self.loss.taps))
-            )
-            > 1
-        )
+        halos = self.trunk.weights.architecture.halos(self.loss.taps)
+        return len(tiles(*shape, self.tile_size, halos)) > 1
 
     def identity(self) -> dict[str, object]:
         """The pictures by name, as they make a run what it is."""
@@ -595,12 +593,11 @@ def _meant(loss: Loss, trunk: Trunk) -> tuple[dict[str, float], dict[str, float]
     """The layers' weights of the content and the style term, for the distances in this network."""
     if loss.meant_for is None:
         return loss.layers
-    terms = zip(("content", "style"), loss.factors, loss.layers, strict=True)
-    keys = [f"{name}/{tap}" for name, factor, layers in terms if factor for tap in layers]
-    found = factors(trunk, keys)
+    terms = list(zip(("content", "style"), loss.factors, loss.layers, strict=True))
+    found = factors(trunk, [f"{term}/{tap}" for term, own, taps in terms if own for tap in taps])
     content, style = (
-        {tap: weight * found.get(f"{name}/{tap}", 1.0) for tap, weight in layers.items()}
-        for name, layers in zip(("content", "style"), loss.layers, strict=True)
+        {tap: weight * found.get(f"{term}/{tap}", 1.0) for tap, weight in layers.items()}
+        for term, _, layers in terms
     )
     return content, style
 

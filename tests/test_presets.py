@@ -1,7 +1,7 @@
 """The settings of other programs: their losses by their own formulas, and that they run."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,6 @@ PRESETS = [
     "crowsonkb",
     "gordicaleksa",
 ]
-Features = Callable[[Tensor], Mapping[str, Tensor]]
 RELUS = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
 
 
@@ -49,15 +48,23 @@ class Network:
 
     Args:
         weights: with filters for R, G and B.
+        prepared: what a network sees of a picture in [0, 1].
         first_padding: of the first convolution, see `F.pad`.
     """
 
-    def __init__(self, weights: Weights, first_padding: str = "constant") -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        prepared: Callable[[Tensor], Tensor],
+        first_padding: str = "constant",
+    ) -> None:
+        self._prepared = prepared
         self._tensors = {key: value.double() for key, value in weights.tensors.items()}
         self._names = [name for name, *_ in weights.architecture.convolutions]
         self._first_padding = first_padding
 
-    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+    def __call__(self, picture: Tensor) -> dict[str, Tensor]:
+        image = self._prepared(picture)
         found, block = {}, "1"
         for name in self._names:
             if name[4] != block:
@@ -93,21 +100,17 @@ def mean_square(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).square().mean()
 
 
-def style_terms(see: Features, taps: list[str], divisor: str) -> list[Tensor]:
+def style_terms(see: Network, taps: list[str], divisor: str) -> list[Tensor]:
     here, there = see(IMAGE), see(STYLE)
     return [mean_square(gram(here[tap], divisor), gram(there[tap], divisor)) for tap in taps]
 
 
-def content_term(see: Features, tap: str = "relu4_2") -> Tensor:
+def content_term(see: Network, tap: str = "relu4_2") -> Tensor:
     return mean_square(see(IMAGE)[tap], see(CONTENT)[tap])
 
 
 def neural_style_pt(weights: Weights) -> Tensor:
-    network = Network(weights)
-
-    def see(picture: Tensor) -> Mapping[str, Tensor]:
-        return network(in_caffe(picture))
-
+    see = Network(weights, in_caffe)
     levels = 255 * IMAGE
     variation = levels.diff(dim=2).abs().sum() + levels.diff(dim=3).abs().sum()
     style = sum(style_terms(see, RELUS, "chw"))
@@ -115,11 +118,7 @@ def neural_style_pt(weights: Weights) -> Tensor:
 
 
 def johnson(weights: Weights) -> Tensor:
-    network = Network(weights)
-
-    def see(picture: Tensor) -> Mapping[str, Tensor]:
-        return network(in_caffe(picture))
-
+    see = Network(weights, in_caffe)
     levels = 256 * IMAGE
     right = levels[..., :-1, :-1] - levels[..., :-1, 1:]
     below = levels[..., :-1, :-1] - levels[..., 1:, :-1]
@@ -129,11 +128,7 @@ def johnson(weights: Weights) -> Tensor:
 
 
 def gatys_2016(weights: Weights) -> Tensor:
-    network = Network(weights)
-
-    def see(picture: Tensor) -> Mapping[str, Tensor]:
-        return network(in_caffe(picture))
-
+    see = Network(weights, in_caffe)
     terms = style_terms(see, RELUS, "hw")
     widths = [64, 128, 256, 512, 512]
     style = sum(1e3 / width**2 * term for width, term in zip(widths, terms, strict=True))
@@ -141,29 +136,18 @@ def gatys_2016(weights: Weights) -> Tensor:
 
 
 def pystiche(weights: Weights) -> Tensor:
-    network = Network(weights)
-
-    def see(picture: Tensor) -> Mapping[str, Tensor]:
-        return network(normalised(picture))
-
+    see = Network(weights, normalised)
     return content_term(see) + 1e3 * sum(style_terms(see, RELUS, "hw")) / 5
 
 
 def pytorch_tutorial(weights: Weights) -> Tensor:
-    network = Network(weights)
-
-    def see(picture: Tensor) -> Mapping[str, Tensor]:
-        return network(normalised(picture))
-
+    see = Network(weights, normalised)
     taps = ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"]
     return content_term(see, "conv2_2") + 1e6 * sum(style_terms(see, taps, "chw"))
 
 
 def crowsonkb(weights: Weights) -> Tensor:
-    network = Network(weights, "replicate")
-
-    def see(picture: Tensor) -> Mapping[str, Tensor]:
-        return network(normalised(picture))
+    see = Network(weights, normalised, "replicate")
 
     def moments(features: Tensor) -> tuple[Tensor, Tensor]:
         matrix = features[0].flatten(1)
@@ -194,11 +178,7 @@ def crowsonkb(weights: Weights) -> Tensor:
 
 
 def gordicaleksa(weights: Weights) -> Tensor:
-    network = Network(weights)
-
-    def see(picture: Tensor) -> Mapping[str, Tensor]:
-        return network(255 * picture - channels((123.675, 116.28, 103.53)))
-
+    see = Network(weights, lambda picture: 255 * picture - channels((123.675, 116.28, 103.53)))
     here, there = see(IMAGE), see(STYLE)
     distances = [(gram(here[tap], "chw") - gram(there[tap], "chw")).square().sum() for tap in RELUS]
     levels = 255 * IMAGE

@@ -37,6 +37,7 @@ from nst.cli.signals import EXIT_CODES, signals
 from nst.cli.streams import outlive_readers
 from nst.cli.wording import ended_early, missing_plugin, one_line, shortened, where_to_look
 from nst.errors import InputError
+from nst.pictures import images
 from nst.run.folder import (
     REPORT,
     Folder,
@@ -94,7 +95,7 @@ def _digest(text: str) -> str:
 
 
 def _sample(name: str) -> str:
-    return str(Path(nst.__file__).resolve().parent / "samples" / name)
+    return str(images.SAMPLES / name)
 
 
 def _by_optimizer(values: DictConfig, *, _root_: DictConfig) -> Any:

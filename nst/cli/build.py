@@ -349,10 +349,9 @@ def _check_call(factory: Callable[..., Any]) -> None:
 
 
 def _plain(options: Any) -> dict[str, Any]:
-    """A group's options, typed or not, as a plain dictionary with enums by value."""
+    """A group's options, typed or not, as a plain dictionary."""
     typed = is_dataclass(options) and not isinstance(options, type)
-    values = asdict(options) if typed else dict(options)
-    return values
+    return asdict(options) if typed else dict(options)
 
 
 def _hparams(

@@ -12,8 +12,8 @@ from nst.network.weights import CAFFE_SHA256
 _log = logging.getLogger(__name__)
 
 # Typical activations. Networks trained as torchvision's, or brought to a mean of 1, have some
-# tenths; those of the VGG paper, as trained, hundreds. The wrong input is about 58 times too large
-# or too small.
+# tenths; those of the VGG paper, as trained, about a hundred. The wrong input is about 58 times too
+# large or too small.
 _USUAL = (0.03, 8.0)
 _AS_TRAINED_IN_CAFFE = (25.0, 5000.0)
 
@@ -51,9 +51,10 @@ def typical_activation(trunk: Trunk, picture: Tensor) -> float:
         trunk: a network.
         picture: 1 x 3 x H x W, ImageNet-normalised.
     """
+    architecture = trunk.weights.architecture
     relus = [
-        name.replace("conv", "relu")
-        for name, *_ in trunk.weights.architecture.convolutions
+        architecture.relu_behind(name)
+        for name, *_ in architecture.convolutions
         if f"{name}.weight" in trunk.weights.tensors and name < "conv5"
     ]
     means = [feature.mean().item() for feature in trunk.network(relus)(picture).values()]

@@ -7,18 +7,16 @@ power. Here distances are brought to what they are in the network that the weigh
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-import nst.pictures.images
 from nst.errors import InputError
 from nst.network.vgg import Trunk
 from nst.objective.statistics.base import Positions
 from nst.objective.statistics.gram import Gram
+from nst.pictures import images
 
 Meant = Literal["caffe"]
 
@@ -84,6 +82,4 @@ def _gram(features: Tensor) -> Tensor:
 
 @cache
 def _sample(name: str) -> Tensor:
-    path = Path(nst.pictures.images.__file__).parents[1] / "samples" / name
-    with Image.open(path) as picture:
-        return nst.pictures.images.to_tensor(picture.convert("RGB"), _SIDE)
+    return images.to_tensor(images.load(images.SAMPLES / name), _SIDE)

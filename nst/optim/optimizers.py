@@ -75,7 +75,7 @@ class CarryingAdam(torch.optim.Adam):
 
         The mean is resized bicubically; the mean square, which must not be negative, bilinearly.
         """
-        pairs = zip(_variables(self), _variables(previous), strict=True)
+        pairs = zip(variables_of(self), variables_of(previous), strict=True)
         for variable, smaller in pairs:
             moments = previous.state.get(smaller)
             if not moments:  # it has made no step
@@ -88,7 +88,8 @@ class CarryingAdam(torch.optim.Adam):
             }
 
 
-def _variables(optimizer: Optimizer) -> list[Tensor]:
+def variables_of(optimizer: Optimizer) -> list[Tensor]:
+    """What an optimizer changes, of all its parameter groups."""
     return [variable for group in optimizer.param_groups for variable in group["params"]]
 
 

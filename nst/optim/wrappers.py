@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from nst.errors import InputError
-from nst.optim.optimizers import OptimizerFactory
+from nst.optim.optimizers import OptimizerFactory, variables_of
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 
@@ -90,7 +90,7 @@ class Wrapper(Optimizer):
 
     def __init__(self, base: Optimizer, options: dict[str, Any]) -> None:
         # Some schedulers ask for the defaults.
-        super().__init__([p for g in base.param_groups for p in g["params"]], base.defaults)
+        super().__init__(variables_of(base), base.defaults)
         self.base = base
         self.options = options
         self.keeps_last: bool = getattr(base, "keeps_last", False)
@@ -131,7 +131,7 @@ class Averaged(Wrapper):
         super().__init__(base, {"decay": decay})
         self.keeps_last = True
         self._decay = decay
-        self._variables: list[Tensor] = [p for g in self.param_groups for p in g["params"]]
+        self._variables = variables_of(self)
         # The iterates between steps, the averages within one; the start is the first of both.
         self._others = [variable.detach().clone() for variable in self._variables]
         self._faded = decay  # to the power of the number of iterates

@@ -37,6 +37,8 @@ Picture = str | Path | Image.Image | Tensor
 Resize = Literal["fit", "stretch", "short", "height"]
 Alpha = Literal["keep", "drop"]
 
+# The pictures that come with the package.
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 # px on the longest side, which is what the formats hold.
 LARGEST_SIDE = 65535
 MEAN = (0.485, 0.456, 0.406)

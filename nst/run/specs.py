@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeGuard, get_args
 
 from nst.errors import InputError, one_of
-from nst.network.architecture import ARCHITECTURES, Architecture, Name
+from nst.network.architecture import Name
 from nst.network.preprocessing import Convention
 from nst.network.vgg import Padding, Pooling, Trunk
 from nst.network.weights import resolve
@@ -151,11 +151,6 @@ class Network:
     pooling: Pooling | None = None
     pooling_scale: float | None = None
     padding: Padding = "zeros"
-
-    @property
-    def layers(self) -> Architecture:
-        """The network's layers."""
-        return ARCHITECTURES[self.architecture]
 
     def trunk(self) -> Trunk:
         """The network with its weights.
