@@ -685,6 +685,17 @@ def test_a_picture_worse_than_the_image_optimised_is_a_caution(tmp_path: Path) -
     ]
 
 
+def test_a_picture_that_is_an_average_says_so(tmp_path: Path) -> None:
+    config = {"optimizer": {"_target_": "nst.averaged"}}
+    write_run(
+        tmp_path / "a", {"seed": "0"}, lambda e: 3 / e, picture=picture_of(5.0), config=config
+    )
+    (caution,) = excess_cautions(tmp_path)
+    assert caution.endswith(
+        "average of the iterates, which has not caught up with the best of them."
+    )
+
+
 def test_of_several_worse_pictures_the_worst_is_named(tmp_path: Path) -> None:
     write_gamuts(tmp_path)
     write_run(tmp_path / "other", {"gamut": "free"}, lambda e: 3 / e, picture=picture_of(5.0))

@@ -197,6 +197,8 @@ def _loss_of_saving(config: DictConfig, clipped: float) -> str:
     """What becomes of an image when its picture is saved."""
     if str(config.color.get("_target_")).endswith(".OriginalColors"):
         return "it was optimised in the style's colours (color=original_colors)"
+    if config.optimizer.get("_target_") == "nst.averaged":
+        return "it is the average of the iterates, which has not caught up with the best of them"
     kind = config.output.format.value
     return f"saved as {kind}, with {100 * clipped:.2f} % of its pixels clipped"
 

@@ -116,6 +116,8 @@ def _cause(run: Run) -> str:
     """Say what a picture lost when it was saved."""
     if run.value("color") == "original_colors":
         return "it was optimised in the style's colours (color=original_colors)"
+    if run.value("optimizer._target_") == "nst.averaged":
+        return "it is the average of the iterates, which has not caught up with the best of them"
     if not (run.picture and run.picture.clipped):
         return "it was rounded to what its file can hold"
     free = run.value("gamut") == "free" or run.value("gamut._target_").endswith(".free")
