@@ -168,8 +168,9 @@ def stylize(
         wake(where)
         settings.enter_context(deterministic(compute.deterministic))
         settings.enter_context(tf32(compute.precision == "tf32"))
-        settings.enter_context(explained(where, *shape, compute.precision, size))
         masked = 0 if len(areas) == 1 and areas[0].mask is None else len(areas)
+        more = extra(loss.style_loss, loss.layers[1], masked)
+        settings.enter_context(explained(where, *shape, compute.precision, size, more))
         tile_size = choose_tile_size(
             compute.memory,
             compute.tile_size,
@@ -177,7 +178,7 @@ def stylize(
             *_largest_shape(pictures, size),
             compute.precision,
             joint=loss.joint,
-            extra=extra(loss.style_loss, loss.layers[1], masked),
+            extra=more,
         )
         trunk = network.trunk()
         plan = _Plan(
@@ -654,4 +655,5 @@ def _result(
         seconds=outcome.seconds,
         yardstick=fixed,
         start=start,
+        chosen=outcome.chosen,
     )

@@ -11,7 +11,7 @@ from support import REPOSITORY
 
 PACKAGE = REPOSITORY / "nst"
 # Data flows one way: each imports those before it alone, and everybody may raise an InputError.
-ORDER = "errors files pictures network objective optim run api report cli".split()
+ORDER = "errors files free_memory pictures network objective optim run api report cli".split()
 # Within a package, who may import whom.
 INSIDE = {
     "pictures": {
@@ -47,8 +47,9 @@ INSIDE = {
     "optim": {
         "inits": set(),
         "readback": set(),
-        "lbfgs": {"readback"},
-        "optimizers": {"lbfgs"},
+        "history": set(),
+        "lbfgs": {"history", "readback"},
+        "optimizers": {"history", "lbfgs"},
         "parametrizations": set(),
         "wrappers": {"optimizers"},
         "gamuts": {"parametrizations"},

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 import nst
+from nst import free_memory
 from nst.errors import InputError
 from nst.files import atomic_write
 from nst.network import weights as sources
@@ -228,10 +229,10 @@ def test_free_memory_is_bounded_by_control_groups(tmp_path: Path) -> None:
     group("slice/unit", memory__max="max", memory__current="5", memory__stat="inactive_file 0")
     names = ("memory__limit_in_bytes", "memory__usage_in_bytes", "memory__stat")
     group("memory", **dict(zip(names, ("50", "60", "total_inactive_file 0"), strict=True)))
-    assert sorted(memory._control_groups(tmp_path, membership)) == [0, 700]
-    assert list(memory._control_groups(tmp_path, tmp_path / "none")) == []
-    assert memory.free(torch.device("cpu")) > 2**20
-    assert memory.free(torch.device("mps")) is None
+    assert sorted(free_memory._control_groups(tmp_path, membership)) == [0, 700]
+    assert list(free_memory._control_groups(tmp_path, tmp_path / "none")) == []
+    assert free_memory.free(torch.device("cpu")) > 2**20
+    assert free_memory.free(torch.device("mps")) is None
 
 
 def test_run_without_memory_says_what_to_set(nst_command: Command, tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
         "memory": {
             "mode": "full" if result.start.tile_size is None else "tiled",
             "tile_size": result.start.tile_size,
+            **result.chosen,
         },
         "weights": {
             "source": result.start.weights,

@@ -105,15 +105,18 @@ def largest_piece(height: int, width: int, tile_size: int | None) -> int:
     return VGG_19.convolutions[0].outputs * 4 * tile
 
 
-def fitting_size(available: int, aspect: float, precision: str = "fp32") -> int:
+def fitting_size(
+    available: int, aspect: float, precision: str = "fp32", extra: Extra = NOTHING
+) -> int:
     """The longest side in px of a picture that fits as a whole.
 
     Args:
         available: bytes.
         aspect: longer by shorter side.
         precision: of the network.
+        extra: what its style term takes more.
     """
-    pixels = 0.8 * available / needed(1, 1, precision)
+    pixels = 0.8 * available / needed(1, 1, precision, extra=extra)
     return max(16, int((pixels * aspect) ** 0.5) // 16 * 16)
 
 

@@ -23,10 +23,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nst.optim.history import History, fit
 from nst.optim.readback import Readback
-
-# Pairs with less curvature than this are left out, as in torch.
-_CURVATURE = 1e-10
 
 
 class LBFGS(Optimizer):
@@ -40,7 +38,8 @@ class LBFGS(Optimizer):
         params: the variables to optimise, all of one type and on one device.
         lr: step length along the quasi-Newton direction.
         max_iter: iterations, and so evaluations, per step.
-        history_size: how many pairs (s, y) the curvature estimate keeps.
+        history_size: how many pairs (s, y) the curvature estimate keeps; None is as many as there
+            is memory for when the first evaluation is done, see `nst.optim.history.fit`.
         tolerance_grad: the step ends where no gradient component is larger.
         tolerance_change: the step ends where variables or loss change less.
         history_dtype: in what the pairs are kept; None is the variables' own type. `bfloat16`
@@ -55,7 +54,7 @@ class LBFGS(Optimizer):
         params: list[Tensor],
         lr: float = 1.0,
         max_iter: int = 20,
-        history_size: int = 100,
+        history_size: int | None = 100,
         tolerance_grad: float = 1e-7,
         tolerance_change: float = 1e-9,
         history_dtype: torch.dtype | None = None,
@@ -72,9 +71,17 @@ class LBFGS(Optimizer):
         }
         super().__init__(params, defaults)
         self._variables: list[Tensor] = self.param_groups[0]["params"]
-        self._history: _History | None = None
+        self._history: History | None = None
         self._direction: Tensor | None = None
         self._length = self._gradient = self._loss = torch.zeros(())
+
+    @property
+    def chosen(self) -> dict[str, object]:
+        """What is kept, once the first evaluation has been done."""
+        options = self.param_groups[0]
+        dtype = options["history_dtype"]
+        precision = "bf16" if dtype == torch.bfloat16 else "fp32"
+        return {"history_size": options["history_size"], "history_precision": precision}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -93,7 +100,8 @@ class LBFGS(Optimizer):
         settled: Readback | None = None
         for iteration in range(1, options["max_iter"] + 1):
             if self._direction is None:
-                self._history = _History(gradient, options)
+                fit(options, gradient.numel(), gradient.dtype, gradient.device)
+                self._history = History(gradient, options)
                 direction, length = -gradient, (1 / gradient.abs().sum()).clamp(max=1)
             else:
                 direction, length = self._next_direction(gradient), torch.ones_like(loss)
@@ -147,7 +155,9 @@ class LBFGS(Optimizer):
         self._direction, self._length, self._gradient, self._loss = (
             state[name].to(device).clone() for name in ("d", "t", "prev_flat_grad", "prev_loss")
         )
-        self._history = _History(self._direction, self.param_groups[0])
+        options = self.param_groups[0]
+        fit(options, self._direction.numel(), self._direction.dtype, device)
+        self._history = History(self._direction, options)
         self._history.restore(state)
 
     def _next_direction(self, gradient: Tensor) -> Tensor:
@@ -169,126 +179,3 @@ class LBFGS(Optimizer):
             part = direction[offset : offset + variable.numel()].view_as(variable)
             variable.addcmul_(part, length)
             offset += variable.numel()
-
-
-class _History:
-    """The last pairs, as rows of two rings, and the products of all of them with each other.
-
-    A ring has `max_iter` rows more than there are pairs in use, so that the pairs of a state before
-    a step are still there after it.
-
-    Args:
-        like: gives the rows' length, type and device.
-        options: of the optimizer.
-    """
-
-    def __init__(self, like: Tensor, options: dict[str, Any]) -> None:
-        self._size = options["history_size"]
-        self._rows = self._size + options["max_iter"]
-        dtype = options["history_dtype"] or like.dtype
-        self._s = like.new_empty((self._rows, like.numel()), dtype=dtype)
-        self._y = torch.empty_like(self._s)
-        self._first, self._count = 0, 0
-        # The products are few and the solution's accuracy depends on them. MPS has no float64.
-        small = torch.float32 if like.device.type == "mps" else torch.float64
-        self._sy = like.new_zeros((0, 0), dtype=small)
-        self._yy = self._sy
-        self._gamma = like.new_ones((), dtype=small)
-        # Products with the last gradient.
-        self._sg = self._yg = like.new_zeros(0, dtype=small)
-
-    def add(self, s: Tensor, y: Tensor, gradient: Tensor) -> None:
-        """Add a pair, and forget the oldest if there are more than `history_size`.
-
-        Args:
-            s: change of the variables.
-            y: change of the gradient.
-            gradient: the gradient after the change.
-        """
-        if self._count == self._size:
-            self._first = (self._first + 1) % self._rows
-            self._count -= 1
-            self._sy, self._yy = self._sy[1:, 1:], self._yy[1:, 1:]
-            self._sg, self._yg = self._sg[1:], self._yg[1:]
-        row = (self._first + self._count) % self._rows
-        self._s[row], self._y[row] = s, y
-        self._count += 1
-        own_s, own_y = self._s[row], self._y[row]
-        sg, yg = self._times(self._s, gradient), self._times(self._y, gradient)
-        # y is the difference of two gradients, and so are its products: half of the memory to read.
-        sy = torch.cat([sg[:-1] - self._sg, self._scalar(own_s @ own_y)])
-        yy = torch.cat([yg[:-1] - self._yg, self._scalar(own_y @ own_y)])
-        self._sg, self._yg = sg, yg
-        self._sy, self._yy = _bordered(self._sy, sy), _bordered(self._yy, yy)
-        enough = sy[-1] > _CURVATURE
-        self._gamma = torch.where(enough, sy[-1] / yy[-1], self._gamma)
-
-    def direction(self, gradient: Tensor) -> Tensor:
-        """-H g, for the gradient that the last pair was added with."""
-        diagonal = self._sy.diagonal()
-        enough = diagonal > _CURVATURE
-        # A pair that is left out becomes a row of the identity, and nothing of it gets through.
-        both = enough[:, None] & enough
-        identity = torch.eye(self._count, dtype=self._sy.dtype, device=self._sy.device)
-        r = torch.where(both, self._sy, identity).triu()
-        sg, yg = self._sg * enough, self._yg * enough
-        v = torch.linalg.solve_triangular(r, sg[:, None], upper=True)[:, 0] * enough
-        inner = diagonal * v + self._gamma * (self._yy @ v - yg)
-        u = torch.linalg.solve_triangular(r.mT, (inner * enough)[:, None], upper=False)[:, 0]
-        direction = gradient * -self._gamma.to(gradient)
-        self._combine(direction, self._s, -u * enough)
-        self._combine(direction, self._y, self._gamma * v)
-        return direction
-
-    def state(self) -> dict[str, Any]:
-        """What `restore` takes; the pairs oldest first."""
-        rows = [(self._first + i) % self._rows for i in range(self._count)]
-        return {
-            "old_stps": [self._s[row] for row in rows],
-            "old_dirs": [self._y[row] for row in rows],
-            "H_diag": self._gamma,
-            "first": self._first,
-            "sy": self._sy,
-            "yy": self._yy,
-            "sg": self._sg,
-            "yg": self._yg,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
-        # In the very rows where they were: where the ring begins decides how sums are rounded.
-        self._first, self._count = state["first"], len(state["old_stps"])
-        for i, (s, y) in enumerate(zip(state["old_stps"], state["old_dirs"], strict=True)):
-            row = (self._first + i) % self._rows
-            self._s[row], self._y[row] = s, y
-        self._gamma, self._sy, self._yy, self._sg, self._yg = (
-            state[name].to(self._gamma).clone() for name in ("H_diag", "sy", "yy", "sg", "yg")
-        )
-
-    def _parts(self, ring: Tensor) -> list[Tensor]:
-        """The rows in use, oldest first, as one matrix or two."""
-        end = self._first + self._count
-        parts = ring[self._first : end], ring[: max(0, end - self._rows)]
-        return [part for part in parts if len(part)]
-
-    def _times(self, ring: Tensor, vector: Tensor) -> Tensor:
-        products = [part @ vector.to(ring.dtype) for part in self._parts(ring)]
-        return torch.cat(products).to(self._gamma.dtype)
-
-    def _scalar(self, value: Tensor) -> Tensor:
-        return value.to(self._gamma.dtype)[None]
-
-    def _combine(self, result: Tensor, ring: Tensor, factors: Tensor) -> None:
-        """Add the rows in use, each times its factor, to a vector."""
-        parts = self._parts(ring)
-        own_factors = torch.split(factors, [len(part) for part in parts])
-        for part, own in zip(parts, own_factors, strict=True):
-            result += own.to(ring.dtype) @ part
-
-
-def _bordered(matrix: Tensor, column: Tensor) -> Tensor:
-    """A matrix with another column, and the same as another row.
-
-    So Y^T Y stays symmetric; of S^T Y nobody looks below the diagonal.
-    """
-    return torch.cat([torch.cat([matrix, column[:-1, None]], 1), column[None]], 0)

@@ -14,6 +14,7 @@ What an optimizer may have besides, see `nst.optim.wrappers`:
   begins with, is the one that the variables stand for then, not the one with the lowest loss. They
   may be others within a step, such as what is averaged.
 - `take_over(previous)`: called with the optimizer of the size before, when another size begins.
+- `chosen`: a mapping of what it chose by itself, by name, for the record of the run.
 - `begin_again(previous)`: called with the optimizer before, when bad numbers made a new one
   necessary, and before learning rates are halved.
 """
@@ -27,6 +28,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nst.errors import InputError
+from nst.optim.history import PAIRS, fit
 from nst.optim.lbfgs import LBFGS
 
 OptimizerFactory = Callable[[list[Tensor]], Optimizer]
@@ -98,7 +100,7 @@ def lbfgs(
     *,
     lr: float = 1.0,
     max_iter: int = 20,
-    history_size: int = 100,
+    history_size: int | Literal["auto"] = "auto",
     line_search_fn: Literal["strong_wolfe"] | None = None,
     tolerance_grad: float = 1e-7,
     tolerance_change: float = 1e-9,
@@ -114,7 +116,8 @@ def lbfgs(
         lr: step length along the quasi-Newton direction; 1 is the natural one.
         max_iter: iterations per step.
         history_size: how many past steps the curvature estimate keeps; memory is twice this many
-            images.
+            images. `auto` is 100, or what there is memory for, see `nst.optim.history.fit`; of a
+            line search always 100.
         line_search_fn: `strong_wolfe`, or None for the fixed step length.
         tolerance_grad: the step ends where no gradient component is larger.
         tolerance_change: the step ends where variables or loss change less.
@@ -125,17 +128,19 @@ def lbfgs(
             as they come. A line search bounds steps by itself.
 
     Raises:
-        InputError: a line search together with a history in bf16.
+        InputError: a line search together with a history in bf16; or there is no memory for the
+            history.
     """
     if line_search_fn is None:
         dtype = torch.bfloat16 if history_precision == "bf16" else None
         tolerances = tolerance_grad, tolerance_change
-        return LBFGS(params, lr, max_iter, history_size, *tolerances, dtype, max_step_rms)
+        size = None if history_size == "auto" else history_size
+        return LBFGS(params, lr, max_iter, size, *tolerances, dtype, max_step_rms)
     return lbfgs_torch(
         params,
         lr=lr,
         max_iter=max_iter,
-        history_size=history_size,
+        history_size=PAIRS if history_size == "auto" else history_size,
         line_search_fn=line_search_fn,
         tolerance_grad=tolerance_grad,
         tolerance_change=tolerance_change,
@@ -160,7 +165,8 @@ def lbfgs_torch(
     The parameters are those of `lbfgs`.
 
     Raises:
-        InputError: a history in bf16 or a bound on steps, which torch has not.
+        InputError: a history in bf16, a bound on steps or a history_size of auto, which torch has
+            not; or there is no memory for the history.
     """
     if max_step_rms is not None:
         raise InputError("optimizer.max_step_rms needs optimizer=lbfgs; torch's has no such bound")
@@ -168,6 +174,13 @@ def lbfgs_torch(
         raise InputError(
             "optimizer.history_precision=bf16 needs optimizer=lbfgs and line_search_fn=null"
         )
+    if not isinstance(history_size, int):
+        raise InputError("optimizer.history_size=auto needs optimizer=lbfgs")
+    if params:  # torch's own error says more of an empty list
+        kept = {"history_size": history_size, "history_dtype": None, "max_iter": 0}
+        count = sum(variable.numel() for variable in params)
+        # The evaluation, which has not been yet, may take the other half.
+        fit(kept, count, params[0].dtype, params[0].device, share=0.5)
     return torch.optim.LBFGS(
         params,
         lr=lr,

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import pickle
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +23,8 @@ from nst.errors import InputError
 from nst.files import atomic_file
 
 log = logging.getLogger(__name__)
+
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 # Name of the file in a run's folder.
 NAME = "checkpoint.pt"
@@ -128,12 +131,23 @@ class _Hashed:
 
 
 def _without_surroundings(state: Any) -> Any:
-    """A state whose tensors are whole: `torch.save` writes all of the memory that a view is in."""
+    """A state whose tensors are whole: `torch.save` writes all of the memory that a view is in.
+
+    No copies, for L-BFGS's history may be half of the memory that there is; on a GPU, copies for
+    the CPU.
+    """
     if isinstance(state, Tensor):
-        return state.clone() if state.untyped_storage().nbytes() > state.nbytes else state
+        whole = state.untyped_storage().nbytes() <= state.nbytes
+        return state if whole else _alone(state.detach().cpu().contiguous())
     if isinstance(state, dict):
         return {key: _without_surroundings(value) for key, value in state.items()}
     return [_without_surroundings(value) for value in state] if isinstance(state, list) else state
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """The same memory as a tensor that knows nothing of what is around it."""
+    bits = tensor.view(_BITS[tensor.element_size()])  # NumPy does not know bfloat16
+    return torch.from_numpy(bits.numpy()).view(tensor.dtype)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -142,8 +156,10 @@ def _load(path: Path) -> dict[str, Any]:
             length = file.seek(0, os.SEEK_END) - hashlib.sha256().digest_size
             if _sha256(file, length) != file.read():
                 raise CheckpointError(f"{path}: damaged checkpoint (its SHA-256 does not fit)")
-            file.seek(0)
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        # Read as it is needed, since what it holds may be half of the memory that there is. Windows
+        # would not let a file be replaced that is in use so.
+        mapped = sys.platform != "win32"
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

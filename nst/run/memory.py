@@ -1,15 +1,14 @@
-"""Memory: what there is, whether to tile a picture, what to say when it runs out."""
+"""Memory: whether to tile a picture, what to say when it runs out."""
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from nst.errors import InputError
+from nst.free_memory import free
 from nst.objective.cost import NOTHING, Extra, fitting_size, needed
 
 log = logging.getLogger(__name__)
@@ -108,6 +107,7 @@ def explained(
     width: int,
     precision: str = "fp32",
     size: int | None = None,
+    extra: Extra = NOTHING,
 ) -> Iterator[None]:
     """Turn what is raised for lack of memory within the `with` block into an OutOfMemory.
 
@@ -117,6 +117,7 @@ def explained(
         width: likewise.
         precision: of the network.
         size: that was asked for, as `resize` means it; None is the longest side.
+        extra: what its style term takes more, see `nst.objective.cost.extra`.
     """
     try:
         yield
@@ -126,71 +127,15 @@ def explained(
         room, longest = free(device), max(height, width)
         smaller = "a smaller size"
         if room:
-            fitting = fitting_size(room, longest / min(height, width), precision)
+            fitting = fitting_size(room, longest / min(height, width), precision, extra)
             smaller = f"size={max(1, fitting * (size or longest) // longest)}"
         raise OutOfMemory(
             f"out of memory: {width} x {height} px need about "
-            f"{needed(height, width, precision) / 2**30:.1f} GiB on {device} as a whole; "
+            f"{needed(height, width, precision, extra=extra) / 2**30:.1f} GiB on {device} as a "
+            f"whole; "
             f"set memory=tiled, with tiles a smaller tile_size, "
             f"for L-BFGS a smaller optimizer.history_size, or {smaller}"
         ) from error
-
-
-def free(device: torch.device) -> int | None:
-    """Bytes to be had on a device; None where that cannot be found out.
-
-    On Linux: what the kernel can hand out without swapping, or less where a control group of the
-    process (a container, a Slurm job) is bounded more tightly.
-    """
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type != "cpu":
-        return None
-    bounds = [_available(), *_control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))]
-    return min((bound for bound in bounds if bound is not None), default=None)
-
-
-def _available() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _control_groups(mount: Path, membership: Path) -> Iterator[int]:
-    """What each control group that the process is in has left, version 2 or 1.
-
-    Inside a container the groups' paths are often the host's, and only the mount's root is there.
-    """
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, limit, usage, cache = mount, "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            root, cache = mount / "memory", "total_inactive_file"
-            limit, usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
-        else:
-            continue
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(root):
-                try:
-                    bound = int((folder / limit).read_text())
-                    used = int((folder / usage).read_text())
-                    # Cached files count as used, but make room.
-                    for entry in (folder / "memory.stat").read_text().splitlines():
-                        name, _, value = entry.partition(" ")
-                        used -= int(value) if name == cache else 0
-                except (OSError, ValueError):  # not there, or "max"
-                    continue
-                yield max(0, bound - used)
 
 
 def _is_exhausted(error: BaseException) -> bool:

@@ -1,6 +1,6 @@
 """Plain records of the loop: `Budget`, `Row`, `Position`, `Recovery`, `Outcome`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -147,6 +147,7 @@ class Outcome:
             optimizer that keeps its last image, such as `nst.averaged`, that one instead, unless
             the run failed.
         last_image: the image at the end, which the last row need not have measured.
+        chosen: what the optimizer chose by itself, see `nst.optim.optimizers`.
     """
 
     status: Status
@@ -159,3 +160,4 @@ class Outcome:
     seconds: float
     image: Tensor
     last_image: Tensor
+    chosen: Mapping[str, object]

@@ -123,6 +123,8 @@ class Result:
             `style_share`, and their sum, `balance`, see `nst.objective.yardstick.shares`. None
             where the picture is too small or the weights too short for those layers.
         start: what was known before the first evaluation.
+        chosen: what the optimizer chose by itself: `history_size` and `history_precision` of
+            `nst.lbfgs`.
     """
 
     picture: Image.Image
@@ -139,6 +141,7 @@ class Result:
     seconds: float
     yardstick: dict[str, float] | None
     start: Start
+    chosen: Mapping[str, object]
 
 
 class Sink(Protocol):

@@ -313,6 +313,7 @@ class Trainer:
             seconds=state.clock.seconds,
             image=state.full_size(image),
             last_image=state.full_size(state.current()),
+            chosen=getattr(state.optimizer, "chosen", {}),
         )
 
     def _save_is_due(self) -> bool:

@@ -49,7 +49,7 @@ class LbfgsConf:
 
     lr: float = MISSING
     max_iter: int = MISSING
-    history_size: int = MISSING
+    history_size: int | str = MISSING
     history_precision: HistoryPrecision = MISSING
     max_step_rms: float | None = MISSING
     line_search_fn: LineSearch | None = MISSING
@@ -61,7 +61,12 @@ class LbfgsConf:
     def __post_init__(self) -> None:
         above("optimizer.lr", self.lr, 0)
         at_least("optimizer.max_iter", self.max_iter, 1)
-        at_least("optimizer.history_size", self.history_size, 1)
+        if isinstance(self.history_size, int):
+            at_least("optimizer.history_size", self.history_size, 1)
+        elif self.history_size != "auto":
+            raise InputError(
+                f"optimizer.history_size={self.history_size}: must be auto or a whole number"
+            )
         above("optimizer.max_step_rms", self.max_step_rms, 0)
         at_least("optimizer.tolerance_grad", self.tolerance_grad, 0)
         at_least("optimizer.tolerance_change", self.tolerance_change, 0)

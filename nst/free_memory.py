@@ -1,0 +1,64 @@
+"""How much memory there is for a run."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+
+def free(device: torch.device) -> int | None:
+    """Bytes to be had on a device; None where that cannot be found out.
+
+    On Linux: what the kernel can hand out without swapping, or less where a control group of the
+    process (a container, a Slurm job) is bounded more tightly.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type != "cpu":
+        return None
+    bounds = [_available(), *_control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))]
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _control_groups(mount: Path, membership: Path) -> Iterator[int]:
+    """What each control group that the process is in has left, version 2 or 1.
+
+    Inside a container the groups' paths are often the host's, and only the mount's root is there.
+    """
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, usage, cache = mount, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, cache = mount / "memory", "total_inactive_file"
+            limit, usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(root):
+                try:
+                    bound = int((folder / limit).read_text())
+                    used = int((folder / usage).read_text())
+                    # Cached files count as used, but make room.
+                    for entry in (folder / "memory.stat").read_text().splitlines():
+                        name, _, value = entry.partition(" ")
+                        used -= int(value) if name == cache else 0
+                except (OSError, ValueError):  # not there, or "max"
+                    continue
+                yield max(0, bound - used)

@@ -1,0 +1,226 @@
+"""L-BFGS's history: its pairs in two pieces of memory, and how many of them there is room for."""
+
+import logging
+import mmap
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nst.errors import InputError
+from nst.free_memory import free
+
+log = logging.getLogger(__name__)
+
+# Pairs with less curvature than this are left out, as in torch.
+_CURVATURE = 1e-10
+# What is kept where memory allows, and what is kept in full precision if at all.
+PAIRS, FEWEST_EXACT = 100, 20
+# Vectors as long as the gradient that a run needs beside the history when its first evaluation is
+# done: those of an iteration, the best image, one that is saved. Measured at 2048 and 4096 px.
+_BESIDE = 8
+
+
+def fit(
+    options: dict[str, Any],
+    count: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    share: float = 0.9,
+) -> None:
+    """Set `history_size`, `history_dtype` and `max_iter` to what there is memory for.
+
+    A `history_size` of None becomes as many pairs as fit, up to 100, and in bfloat16 where fewer
+    than 20 would fit otherwise. The state before a step must still be there after it, so a step's
+    pairs need rows besides. Where memory is short steps become shorter too, which changes no
+    iterate.
+
+    Args:
+        options: of the optimizer.
+        count: how many variables there are.
+        dtype: of the variables.
+        device: where they are.
+        share: of the memory that is free now; others want some too.
+
+    Raises:
+        InputError: there is no room for what was asked for, or for a single pair.
+    """
+    room = free(device)
+    if room is not None:
+        room = max(0, int(share * room) - _BESIDE * count * dtype.itemsize)
+    asked, longest = options["history_size"], options["max_iter"]
+    kept = options["history_dtype"] or dtype
+    if asked is not None:
+        options["history_dtype"] = kept
+        needed = 2 * (asked + longest) * count * kept.itemsize
+        if room is not None and needed > room:
+            raise InputError(
+                f"optimizer.history_size={asked}: takes {_gib(needed)}, and {_gib(room)} are free "
+                f"for it (optimizer=lbfgs optimizer.history_size=auto takes what fits)"
+            )
+        return
+    pairs, steps = _fitting(room, 2 * count * kept.itemsize, longest)
+    if pairs < FEWEST_EXACT and kept.itemsize > torch.bfloat16.itemsize:
+        kept = torch.bfloat16
+        pairs, steps = _fitting(room, 2 * count * kept.itemsize, longest)
+    if pairs < 1:
+        raise InputError(
+            f"optimizer.history_size=auto: a pair takes {_gib(2 * count * kept.itemsize)}, and "
+            f"{_gib(room or 0)} are free for it (optimizer=adam or a smaller size takes less)"
+        )
+    options.update(history_size=pairs, history_dtype=kept, max_iter=steps)
+    if pairs < PAIRS:
+        log.info(
+            "L-BFGS keeps the last %d of %d pairs of vectors, in %s: %s are free for them",
+            pairs,
+            PAIRS,
+            str(kept).removeprefix("torch."),
+            _gib(room or 0),
+        )
+
+
+def _fitting(room: int | None, pair: int, longest: int) -> tuple[int, int]:
+    """How many pairs fit, and how long steps may be; both sizes in bytes."""
+    if room is None or room // pair >= PAIRS + longest:
+        return PAIRS, longest
+    rows = room // pair
+    steps = min(longest, max(1, rows // 5))
+    return min(PAIRS, rows - steps), steps
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2g} GiB"
+
+
+class History:
+    """The last pairs, as rows of two rings, and the products of all of them with each other.
+
+    A ring has `max_iter` rows more than there are pairs in use, so that the pairs of a state before
+    a step are still there after it.
+
+    Args:
+        like: gives the rows' length, type and device.
+        options: of the optimizer, as `fit` leaves them.
+    """
+
+    def __init__(self, like: Tensor, options: dict[str, Any]) -> None:
+        self._size = options["history_size"]
+        self._rows = self._size + options["max_iter"]
+        shape = self._rows, like.numel()
+        self._s, self._y = (_empty(shape, like, options["history_dtype"]) for _ in range(2))
+        self._first, self._count = 0, 0
+        # The products are few and the solution's accuracy depends on them. MPS has no float64.
+        small = torch.float32 if like.device.type == "mps" else torch.float64
+        self._sy = like.new_zeros((0, 0), dtype=small)
+        self._yy = self._sy
+        self._gamma = like.new_ones((), dtype=small)
+        # Products with the last gradient.
+        self._sg = self._yg = like.new_zeros(0, dtype=small)
+
+    def add(self, s: Tensor, y: Tensor, gradient: Tensor) -> None:
+        """Add a pair, and forget the oldest if there are more than `history_size`.
+
+        Args:
+            s: change of the variables.
+            y: change of the gradient.
+            gradient: the gradient after the change.
+        """
+        if self._count == self._size:
+            self._first = (self._first + 1) % self._rows
+            self._count -= 1
+            self._sy, self._yy = self._sy[1:, 1:], self._yy[1:, 1:]
+            self._sg, self._yg = self._sg[1:], self._yg[1:]
+        row = (self._first + self._count) % self._rows
+        self._s[row], self._y[row] = s, y
+        self._count += 1
+        own_s, own_y = self._s[row], self._y[row]
+        sg, yg = self._times(self._s, gradient), self._times(self._y, gradient)
+        # y is the difference of two gradients, and so are its products: half of the memory to read.
+        sy = torch.cat([sg[:-1] - self._sg, self._scalar(own_s @ own_y)])
+        yy = torch.cat([yg[:-1] - self._yg, self._scalar(own_y @ own_y)])
+        self._sg, self._yg = sg, yg
+        self._sy, self._yy = _bordered(self._sy, sy), _bordered(self._yy, yy)
+        enough = sy[-1] > _CURVATURE
+        self._gamma = torch.where(enough, sy[-1] / yy[-1], self._gamma)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """-H g, for the gradient that the last pair was added with."""
+        diagonal = self._sy.diagonal()
+        enough = diagonal > _CURVATURE
+        # A pair that is left out becomes a row of the identity, and nothing of it gets through.
+        both = enough[:, None] & enough
+        identity = torch.eye(self._count, dtype=self._sy.dtype, device=self._sy.device)
+        r = torch.where(both, self._sy, identity).triu()
+        sg, yg = self._sg * enough, self._yg * enough
+        v = torch.linalg.solve_triangular(r, sg[:, None], upper=True)[:, 0] * enough
+        inner = diagonal * v + self._gamma * (self._yy @ v - yg)
+        u = torch.linalg.solve_triangular(r.mT, (inner * enough)[:, None], upper=False)[:, 0]
+        direction = gradient * -self._gamma.to(gradient)
+        self._combine(direction, self._s, -u * enough)
+        self._combine(direction, self._y, self._gamma * v)
+        return direction
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes; the pairs oldest first."""
+        rows = [(self._first + i) % self._rows for i in range(self._count)]
+        return {
+            "old_stps": [self._s[row] for row in rows],
+            "old_dirs": [self._y[row] for row in rows],
+            "H_diag": self._gamma,
+            "first": self._first,
+            "sy": self._sy,
+            "yy": self._yy,
+            "sg": self._sg,
+            "yg": self._yg,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+        # In the very rows where they were: where the ring begins decides how sums are rounded.
+        self._first, self._count = state["first"], len(state["old_stps"])
+        for i, (s, y) in enumerate(zip(state["old_stps"], state["old_dirs"], strict=True)):
+            row = (self._first + i) % self._rows
+            self._s[row], self._y[row] = s, y
+        self._gamma, self._sy, self._yy, self._sg, self._yg = (
+            state[name].to(self._gamma).clone() for name in ("H_diag", "sy", "yy", "sg", "yg")
+        )
+
+    def _parts(self, ring: Tensor) -> list[Tensor]:
+        """The rows in use, oldest first, as one matrix or two."""
+        end = self._first + self._count
+        parts = ring[self._first : end], ring[: max(0, end - self._rows)]
+        return [part for part in parts if len(part)]
+
+    def _times(self, ring: Tensor, vector: Tensor) -> Tensor:
+        products = [part @ vector.to(ring.dtype) for part in self._parts(ring)]
+        return torch.cat(products).to(self._gamma.dtype)
+
+    def _scalar(self, value: Tensor) -> Tensor:
+        return value.to(self._gamma.dtype)[None]
+
+    def _combine(self, result: Tensor, ring: Tensor, factors: Tensor) -> None:
+        """Add the rows in use, each times its factor, to a vector."""
+        parts = self._parts(ring)
+        own_factors = torch.split(factors, [len(part) for part in parts])
+        for part, own in zip(parts, own_factors, strict=True):
+            result += own.to(ring.dtype) @ part
+
+
+def _bordered(matrix: Tensor, column: Tensor) -> Tensor:
+    """A matrix with another column, and the same as another row.
+
+    So Y^T Y stays symmetric; of S^T Y nobody looks below the diagonal.
+    """
+    return torch.cat([torch.cat([matrix, column[:-1, None]], 1), column[None]], 0)
+
+
+def _empty(shape: tuple[int, int], like: Tensor, dtype: torch.dtype) -> Tensor:
+    """A matrix whose memory goes back to the system as soon as nobody uses it.
+
+    What glibc frees it may keep, see `nst.run.devices.memory_kept`, and then the next size of a
+    pyramid could not tell that there is room for its own history.
+    """
+    if like.device.type != "cpu":
+        return like.new_empty(shape, dtype=dtype)
+    size = shape[0] * shape[1] * dtype.itemsize
+    return torch.frombuffer(mmap.mmap(-1, max(size, 1)), dtype=dtype).view(shape)

@@ -1,0 +1,150 @@
+"""How much history L-BFGS keeps where memory is short, and that saving it takes no second copy."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import nst
+from nst.errors import InputError
+from nst.optim import history
+from nst.optim.lbfgs import LBFGS
+from nst.run import checkpoint
+from support import xor_picture
+
+COUNT = 1000
+PAIR = 2 * 4 * COUNT  # bytes of two vectors in float32
+BESIDE = history._BESIDE * 4 * COUNT
+
+
+def chosen(
+    monkeypatch: pytest.MonkeyPatch,
+    rows: float | None,
+    size: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[int, torch.dtype, int]:
+    """Pairs, type and steps where there is room for so many rows in float32."""
+    room = None if rows is None else int((rows * PAIR + BESIDE) / 0.9) + 1
+    monkeypatch.setattr(history, "free", lambda device: room)
+    options = {"history_size": size, "history_dtype": dtype, "max_iter": 20}
+    history.fit(options, COUNT, torch.float32, torch.device("cpu"))
+    return options["history_size"], options["history_dtype"], options["max_iter"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (None, (100, torch.float32, 20)),  # nobody knows
+        (120, (100, torch.float32, 20)),
+        (119, (99, torch.float32, 20)),
+        (60, (48, torch.float32, 12)),
+        (25, (20, torch.float32, 5)),
+        (24, (20, torch.float32, 4)),
+        (23, (37, torch.bfloat16, 9)),  # rather than fewer than 20
+        (2, (3, torch.bfloat16, 1)),
+        (1, (1, torch.bfloat16, 1)),
+    ],
+)
+def test_as_many_pairs_are_kept_as_fit(
+    monkeypatch: pytest.MonkeyPatch, rows: float | None, expected: tuple[int, torch.dtype, int]
+) -> None:
+    found = chosen(monkeypatch, rows)
+    assert found == expected
+    if rows is not None:
+        pairs, dtype, steps = found
+        assert (pairs + steps) * dtype.itemsize / 4 <= rows
+
+
+def test_half_precision_is_kept_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, 60, dtype=torch.bfloat16) == (100, torch.bfloat16, 20)
+
+
+def test_what_cannot_fit_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, 70, size=50) == (50, torch.float32, 20)
+    with pytest.raises(InputError, match=r"history_size=51: takes .* GiB, and .* GiB are free"):
+        chosen(monkeypatch, 70, size=51)
+    with pytest.raises(InputError, match="optimizer=adam or a smaller size takes less"):
+        chosen(monkeypatch, 0.4)
+    monkeypatch.setattr(history, "free", lambda device: 100 * PAIR)
+    with pytest.raises(InputError, match="history_size=100: takes"):
+        nst.lbfgs_torch([torch.zeros(COUNT)])
+
+
+def iterates(**options: object) -> list[Tensor]:
+    x = torch.linspace(-2, 2, 30, dtype=torch.float64).requires_grad_()
+    optimizer = LBFGS([x], **options)  # type: ignore[arg-type]
+    seen: list[Tensor] = []
+
+    def closure() -> Tensor:
+        seen.append(x.detach().clone())
+        optimizer.zero_grad()
+        loss = (x**4 + (x[1:] - x[:-1]).square().sum() * torch.arange(1, 31)).mean()
+        loss.backward()
+        return loss
+
+    while len(seen) < 40:
+        optimizer.step(closure)
+    return seen[:40]
+
+
+def test_shorter_steps_change_no_iterate() -> None:
+    long, short = iterates(max_iter=20), iterates(max_iter=4)
+    assert all(map(torch.equal, long, short))
+
+
+def test_a_run_records_what_it_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = 3 * 32 * 32
+    room = int((50 * 8 * variables + history._BESIDE * 4 * variables) / 0.9)
+    monkeypatch.setattr(history, "free", lambda device: room)
+    result = nst.stylize(
+        xor_picture(),
+        xor_picture(),
+        size=32,
+        resize="stretch",
+        network=nst.Network("embedded"),
+        parametrization=nst.pixel,
+        budget=nst.Budget(evaluations=3),
+    )
+    assert result.chosen == {"history_size": 40, "history_precision": "fp32"}
+
+
+def test_a_checkpoint_of_a_history_is_no_second_copy(tmp_path: Path) -> None:
+    ring = torch.arange(40.0).to(torch.bfloat16).view(4, 10)
+    row = ring[2]
+    alone = checkpoint._without_surroundings({"rows": [row, ring[1]], "n": row[3]})
+    assert alone["rows"][0].data_ptr() == row.data_ptr()
+    assert alone["rows"][0].untyped_storage().nbytes() == 20
+    checkpoint.save({"rows": [row], "n": ring[3, 3]}, tmp_path / "c.pt")
+    found = checkpoint.load(tmp_path / "c.pt")
+    assert torch.equal(found["rows"][0], row)
+    assert torch.equal(found["n"], ring[3, 3])
+
+
+def test_options_of_a_checkpoint_count_and_not_those_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def made(x: Tensor) -> LBFGS:
+        return LBFGS([x], history_size=None, max_iter=3)
+
+    def closure_of(x: Tensor, optimizer: LBFGS):
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = x.pow(4).sum()
+            loss.backward()
+            return loss
+
+        return closure
+
+    monkeypatch.setattr(history, "free", lambda device: int((30 * 80 + 8 * 40) / 0.9) + 1)
+    x = torch.ones(10, requires_grad=True)
+    first = made(x)
+    first.step(closure_of(x, first))
+    kept = first.chosen
+    assert kept["history_size"] == 27
+    saved = json.loads(json.dumps(kept))
+    monkeypatch.setattr(history, "free", lambda device: 2**30)
+    other = made(x)
+    other.load_state_dict(first.state_dict())
+    assert other.chosen == saved
