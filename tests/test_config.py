@@ -44,7 +44,7 @@ def test_public_names() -> None:
     assert (lbfgs.lr, lbfgs.max_iter, lbfgs.history_size, lbfgs.line_search_fn) == (
         1,
         20,
-        100,
+        "auto",
         None,
     )
     assert config("optimizer=adam").optimizer.lr == 0.1
