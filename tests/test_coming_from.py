@@ -10,7 +10,9 @@ from nst.cli import app, schema
 from support import REPOSITORY
 
 _, _, SECTION = (
-    (REPOSITORY / "conf/README.md").read_text().partition("\n## Coming from another program\n")
+    (REPOSITORY / "conf/experiment/README.md")
+    .read_text()
+    .partition("\n## Coming from another program\n")
 )
 SECTION, _, _ = SECTION.partition("\n## ")
 PROGRAMS = {

@@ -145,6 +145,13 @@ def test_value_out_of_range_names_its_key(override: str) -> None:
         schema.validate(config(*options, override))
 
 
+@pytest.mark.parametrize("override", ["budget.evaluations=0", "guard.attempts=0"])
+def test_limit_out_of_range_is_found_before_anything_runs(override: str) -> None:
+    whole = compose("config", overrides=[override], return_hydra_config=True)
+    with pytest.raises(InputError, match=rf"^{override.partition('=')[0]} must be "):
+        build.check(whole)
+
+
 def test_key_of_another_option_is_checked_too() -> None:
     with pytest.raises(InputError, match=r"^style_loss\.directions must be "):
         schema.validate(config("style_loss=sliced_wasserstein", "style_loss.directions=0"))

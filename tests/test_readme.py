@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from nst.cli import app, schema
 from support import REPOSITORY, TINY, checker_picture, xor_picture
 
 README = (REPOSITORY / "README.md").read_text()
@@ -93,23 +91,3 @@ def test_a_loss_of_ones_own_works(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("outputs/*/style_loss-*/result.png"))) == 2
-
-
-@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))
-def test_links_lead_somewhere(target: str) -> None:
-    assert (REPOSITORY / target).exists()
-
-
-GALLERY = (REPOSITORY / "conf/README.md").read_text()
-
-
-@pytest.mark.parametrize("command", re.findall(r"`python -m nst ?([^`]*)`", GALLERY))
-def test_command_of_the_gallery_is_a_valid_one(command: str) -> None:
-    app.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(app.config_dir())):
-        schema.validate(compose("config", overrides=command.split()))
-
-
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)(?:#\w+)?\)", GALLERY))
-def test_links_of_the_gallery_lead_somewhere(target: str) -> None:
-    assert (REPOSITORY / "conf" / target).exists()

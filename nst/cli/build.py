@@ -21,7 +21,7 @@ import nst
 from nst import api
 from nst.cli import record, schema
 from nst.cli.schema.groups import GradientsLossConf
-from nst.cli.settings import OUTSIDE, PLUGGABLE, config_sha256, resolved_yaml, settings_json
+from nst.cli.settings import OUTSIDE, config_sha256, resolved_yaml, settings_json
 from nst.errors import InputError
 from nst.files import hold
 from nst.objective.statistics import Statistic
@@ -279,9 +279,7 @@ def check(config: DictConfig) -> None:
     own = config.copy()
     with open_dict(own):
         del own["hydra"]
-    options = schema.validate(own)
-    for group in PLUGGABLE:
-        _instantiate(group, getattr(options, group))
+    _prepared(schema.validate(own), Path(), lambda: None, Alone())
 
 
 def _instantiate(group: str, options: Any) -> Any:
