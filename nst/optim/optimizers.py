@@ -116,8 +116,8 @@ def lbfgs(
         lr: step length along the quasi-Newton direction; 1 is the natural one.
         max_iter: iterations per step.
         history_size: how many past steps the curvature estimate keeps; memory is twice this many
-            images. `auto` is 100, or what there is memory for, see `nst.optim.history.fit`; of a
-            line search always 100.
+            images. `auto` is 100, or what there is memory for, see `nst.optim.history.fit`; with a
+            line search 100.
         line_search_fn: `strong_wolfe`, or None for the fixed step length.
         tolerance_grad: the step ends where no gradient component is larger.
         tolerance_change: the step ends where variables or loss change less.
@@ -140,7 +140,7 @@ def lbfgs(
         params,
         lr=lr,
         max_iter=max_iter,
-        history_size=PAIRS if history_size == "auto" else history_size,
+        history_size=history_size,
         line_search_fn=line_search_fn,
         tolerance_grad=tolerance_grad,
         tolerance_change=tolerance_change,
@@ -153,7 +153,7 @@ def lbfgs_torch(
     *,
     lr: float = 1.0,
     max_iter: int = 20,
-    history_size: int = 100,
+    history_size: int | Literal["auto"] = "auto",
     line_search_fn: Literal["strong_wolfe"] | None = None,
     tolerance_grad: float = 1e-7,
     tolerance_change: float = 1e-9,
@@ -162,11 +162,11 @@ def lbfgs_torch(
 ) -> Optimizer:
     """`torch.optim.LBFGS`, whose two-loop recursion sums in the order that plain programs have.
 
-    The parameters are those of `lbfgs`.
+    The parameters are those of `lbfgs`; a `history_size` of `auto` is 100.
 
     Raises:
-        InputError: a history in bf16, a bound on steps or a history_size of auto, which torch has
-            not; or there is no memory for the history.
+        InputError: a history in bf16 or a bound on steps, which torch has not; or there is no
+            memory for the history.
     """
     if max_step_rms is not None:
         raise InputError("optimizer.max_step_rms needs optimizer=lbfgs; torch's has no such bound")
@@ -174,10 +174,9 @@ def lbfgs_torch(
         raise InputError(
             "optimizer.history_precision=bf16 needs optimizer=lbfgs and line_search_fn=null"
         )
-    if not isinstance(history_size, int):
-        raise InputError("optimizer.history_size=auto needs optimizer=lbfgs")
+    size = PAIRS if history_size == "auto" else history_size
     if params:  # torch's own error says more of an empty list
-        kept = {"history_size": history_size, "history_dtype": None, "max_iter": 0}
+        kept = {"history_size": size, "history_dtype": None, "max_iter": 0}
         count = sum(variable.numel() for variable in params)
         # The evaluation, which has not been yet, may take the other half.
         fit(kept, count, params[0].dtype, params[0].device, share=0.5)
@@ -185,7 +184,7 @@ def lbfgs_torch(
         params,
         lr=lr,
         max_iter=max_iter,
-        history_size=history_size,
+        history_size=size,
         line_search_fn=line_search_fn,
         tolerance_grad=tolerance_grad,
         tolerance_change=tolerance_change,
