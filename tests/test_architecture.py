@@ -70,7 +70,8 @@ INSIDE = {
         "trainer": {"checkpoint", "guard", "records", "results", "state"},
     },
     "cli": {
-        **{module: set() for module in ("resume", "settings", "signals", "streams", "wording")},
+        **{module: set() for module in ("help", "resume", "settings", "signals")},
+        **{module: set() for module in ("streams", "wording")},
         "schema": set(),
         "arguments": {"schema"},
         "record": {"settings"},
@@ -81,6 +82,7 @@ INSIDE = {
         "app": {
             "arguments",
             "build",
+            "help",
             "job",
             "resume",
             "schema",
