@@ -1,5 +1,6 @@
 """Small pictures made from formulas, and names that several test files use."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import fields
@@ -60,6 +61,8 @@ def same_memory(run: Callable[[], Evaluated], device: torch.device) -> Callable[
 
     return replay
 
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals, processes or paths of POSIX")
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

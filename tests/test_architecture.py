@@ -71,7 +71,8 @@ INSIDE = {
         "trainer": {"checkpoint", "guard", "records", "results", "state"},
     },
     "cli": {
-        **{module: set() for module in ("resume", "settings", "signals", "streams", "wording")},
+        **{module: set() for module in ("help", "resume", "settings", "signals")},
+        **{module: set() for module in ("streams", "wording")},
         "schema": set(),
         "arguments": {"schema"},
         "record": {"settings"},
@@ -82,6 +83,7 @@ INSIDE = {
         "app": {
             "arguments",
             "build",
+            "help",
             "job",
             "resume",
             "schema",

@@ -26,7 +26,7 @@ from nst.objective.statistics import Gram, Wasserstein
 from nst.run import memory
 from nst.run.rendezvous import Member, Rendezvous
 from nst.run.strategy import Alone
-from support import Command, checker_picture, stylize, xor_picture
+from support import Command, checker_picture, posix, stylize, xor_picture
 
 CONTENT, STYLE = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
 SIZE = (16, 20)
@@ -453,6 +453,7 @@ def test_jobs_that_set_torch_differently_run_one_setting_after_the_other(
     ]
 
 
+@posix
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_signal_ends_all_jobs_which_then_go_on(name: str, code: int, tmp_path: Path) -> None:
     long = [each for each in THIN if "evaluations" not in each]

@@ -19,7 +19,8 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 import nst
 from nst.cli import app
 from nst.cli.arguments import prepared
-from support import TINY, Command
+from nst.run.devices import device_name, resolve_device
+from support import TINY, Command, posix
 
 LINE = {
     *("step", "evaluation", "seconds", "content", "style", "tv", "total", "layers"),
@@ -203,7 +204,10 @@ def test_verbose_is_about_nst_and_hydra(nst_command: Command, tmp_path: Path) ->
 
 
 def test_version(nst_command: Command) -> None:
-    assert nst_command("--version").stdout.startswith(f"nst {nst.__version__} (Hydra 1.3")
+    shown = nst_command("--version").stdout
+    assert shown.startswith(f"nst {nst.__version__} (Hydra 1.3")
+    assert f"torch {torch.__version__}" in shown
+    assert f"\ndevice=auto takes {device_name(resolve_device('auto'))}\n" in shown
 
 
 @pytest.mark.parametrize("name", ["2024_01_15", "007", "1e3", "true", "1.50"])
@@ -236,6 +240,7 @@ def test_every_swept_key_is_a_column_of_tensorboard(nst_command: Command, tmp_pa
         assert "rounding" not in columns
 
 
+@posix
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_signal_ends_the_run_with_its_files_whole(name: str, code: int, tmp_path: Path) -> None:
     long = ("size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam")
@@ -408,9 +413,3 @@ def test_slugs_of_different_jobs_differ(monkeypatch: pytest.MonkeyPatch) -> None
     for name in slugs:
         assert "/" not in name
         assert len(os.fsencode(name)) < 150
-
-
-def test_help_names_the_groups(nst_command: Command) -> None:
-    shown = nst_command("--help")
-    assert shown.returncode == 0
-    assert "optimizer: adam, averaged, crowsonkb, lbfgs, lbfgs_torch" in shown.stdout

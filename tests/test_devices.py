@@ -1,11 +1,14 @@
-"""The C library's memory, which a run on a CPU keeps and then gives back."""
+"""What a system has or lacks: the C library's memory, POSIX's signals and locks."""
 
 import json
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from support import TINY
 
 # Prints pages that the system had to find, and bytes in memory, in units of one tensor of 64 MiB.
 PROGRAM = """
@@ -43,3 +46,31 @@ def test_freed_memory_is_kept_for_the_next_tensor_and_given_back_at_the_end() ->
     assert found["elsewhere"] > found["plain"] / 2
     assert found["during"] > found["before"] + 0.8
     assert found["after"] < found["before"] + 0.3
+
+
+# What Windows lacks is taken away, once the libraries that ask for the system are loaded.
+WITHOUT_POSIX = f"""
+import os, signal, sys
+import hydra, matplotlib.pyplot, tensorboard, torch, torchvision, torch.utils.tensorboard
+for name in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[name] = None
+for name in ("SIGALRM", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2"):
+    delattr(signal, name)
+for name in ("fork", "geteuid", "getuid", "killpg", "mkfifo", "sched_getaffinity", "sysconf"):
+    delattr(os, name)
+def relpath(path):
+    raise ValueError("path is on mount 'D:', start on mount 'C:'")
+os.path.relpath = relpath
+sys.platform = "win32"
+from nst.cli import app
+sys.argv = ["nst", *{TINY!r}, "name=s", "init=content,random", "--multirun"]
+app.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there are enough of its own on others")
+def test_a_sweep_does_without_what_windows_lacks(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", WITHOUT_POSIX]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list(tmp_path.glob("outputs/s/*/result.png"))) == 2

@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -31,6 +30,8 @@ from nst.run.memory import OutOfMemory
 from nst.run.records import Row
 from nst.run.results import Start
 from support import TINY, Command, checker_picture, stylize, xor_picture
+
+resource = pytest.importorskip("resource", reason="disks, limits and locks of POSIX")
 
 LONG = ("size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam")
 
@@ -231,10 +232,12 @@ def test_free_memory_is_bounded_by_control_groups(tmp_path: Path) -> None:
     group("memory", **dict(zip(names, ("50", "60", "total_inactive_file 0"), strict=True)))
     assert sorted(free_memory._control_groups(tmp_path, membership)) == [0, 700]
     assert list(free_memory._control_groups(tmp_path, tmp_path / "none")) == []
-    assert free_memory.free(torch.device("cpu")) > 2**20
     assert free_memory.free(torch.device("mps")) is None
+    if sys.platform == "linux":  # elsewhere nobody knows
+        assert free_memory.free(torch.device("cpu")) > 2**20
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory hold on Linux")
 def test_run_without_memory_says_what_to_set(nst_command: Command, tmp_path: Path) -> None:
     """A real allocation that the system refuses."""
     code = f"""

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -21,7 +20,7 @@ from nst import InputError
 from nst.cli import build, record, schema, settings
 from nst.cli.arguments import prepared
 from nst.run.folder import Folder, check_hydra_files, note_outcome, outcome, record_of, run_folders
-from support import TINY, Command, checker_picture, composed, stylize, xor_picture
+from support import TINY, Command, checker_picture, composed, posix, stylize, xor_picture
 
 
 def status(folder: Path) -> str:
@@ -33,6 +32,7 @@ def own(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
+@posix
 def test_what_nst_did_not_write_is_not_its_to_replace(own: Folder, tmp_path: Path) -> None:
     (tmp_path / "result.png").write_text("mine")
     (tmp_path / "images").write_text("mine")
@@ -84,6 +84,7 @@ def test_only_own_files_are_set_aside_and_only_own_leftovers_deleted(
     assert not Folder(tmp_path).owns(tmp_path / "result.png")
 
 
+@posix
 def test_runs_are_found_at_any_depth_but_not_those_set_aside(tmp_path: Path) -> None:
     for name in ("a/b/.nst", "c/.hydra", "c/previous/1/.nst", ".d/.nst", "e"):
         (tmp_path / name).mkdir(parents=True)
@@ -218,6 +219,7 @@ def test_outcomes_are_the_jobs_wherever_they_are(
     assert (tmp_path / "outputs/s/report.html").exists()
 
 
+@posix
 def test_a_run_goes_on_from_elsewhere_and_where_it_was_moved(
     nst_command: Command, tmp_path: Path
 ) -> None:
@@ -247,7 +249,7 @@ def test_a_run_goes_on_from_elsewhere_and_where_it_was_moved(
     assert status(Path(moved) / "out/x") == "ok"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
+@posix
 def test_a_run_outlives_its_readers_and_its_terminal(tmp_path: Path) -> None:
     ignoring = f"trap '' HUP; {sys.executable} -m nst {' '.join(TINY)} hydra.run.dir=x 2>&1"
     shell = subprocess.Popen(["bash", "-c", f"{ignoring} | true"], cwd=tmp_path, text=True)

@@ -17,7 +17,9 @@ import yaml
 from nst.cli import app
 from nst.errors import InputError
 from nst.files import hold
-from support import REPOSITORY, TINY, Command
+from support import REPOSITORY, TINY, Command, posix
+
+pytestmark = posix
 
 FOUR = ("optimizer=adam,lbfgs", "init=random,content")
 NAMES = {f"init-{i}_optimizer-{o}" for i in ("random", "content") for o in ("adam", "lbfgs")}

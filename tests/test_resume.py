@@ -18,7 +18,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from nst.cli import resume
 from nst.errors import InputError
-from support import Command
+from support import Command, posix
+
+pytestmark = posix
 
 # A run of three seconds, whose checkpoints are most of its work.
 ARGUMENTS = (

@@ -3,7 +3,11 @@
 import hashlib
 import http.server
 import pickle
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from safetensors.torch import save_file
 from nst.network import weights as sources
 from nst.network.vgg import VGG
 from nst.network.weights import Weights, WeightsError
+from support import posix
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +122,7 @@ def test_weights_file_cannot_run_code(tmp_path: Path) -> None:
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; paths below /cut/ break off half-way."""
+    """Serves a folder; paths below /cut/ break off half-way, those below /slow/ stop there."""
 
     def do_GET(self) -> None:
         path = Path(self.directory) / self.path.rpartition("/")[2]
@@ -126,7 +131,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data[: len(data) // 2] if self.path.startswith("/cut/") else data)
+        half = len(data) // 2
+        self.wfile.write(data[:half])
+        if self.path.startswith("/slow/"):
+            self.server.go_on.wait(60)  # type: ignore[attr-defined]
+        elif not self.path.startswith("/cut/"):
+            self.wfile.write(data[half:])
 
     def log_message(self, *_: object) -> None:
         """Be quiet."""
@@ -147,6 +157,7 @@ def server(
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         running.requests = []  # type: ignore[attr-defined]
+        running.go_on = threading.Event()  # type: ignore[attr-defined]
         running.url = f"http://127.0.0.1:{running.server_port}"  # type: ignore[attr-defined]
         running.sha256 = hashlib.sha256(  # type: ignore[attr-defined]
             (folder / "tiny.pth").read_bytes()
@@ -177,6 +188,43 @@ def test_bad_download_never_takes_the_real_name(server, tmp_path: Path, fault: s
     digest = "0" * 8 if fault == "hash" else server.sha256[:8]
     with pytest.raises(WeightsError, match=r"cut off or altered|cannot download"):
         sources.imagenet_weights(url, digest)
+    assert cached(tmp_path) == []
+
+
+def test_download_says_what_it_is_before_it_begins(
+    server, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources.imagenet_weights(f"{server.url}/tiny.pth", server.sha256[:8])
+    assert "Downloading ImageNet's VGG-19 (548 MB, once) to " in caplog.text
+    assert "model.weights=embedded needs no download" in caplog.text
+    assert "100%" in capsys.readouterr().err
+
+
+@posix
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_first_signal_ends_a_download_and_leaves_no_half_file(
+    server, tmp_path: Path, name: str, code: int
+) -> None:
+    program = f"""
+import sys
+from nst.cli import app
+from nst.network import weights
+weights.IMAGENET_URLS["vgg19"] = "{server.url}/slow/tiny.pth"
+sys.argv = ["nst", "model.weights=imagenet", "size=32", "hydra.run.dir=run"]
+app.main()
+"""
+    running = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
+    try:
+        while not cached(tmp_path):
+            assert running.poll() is None
+            time.sleep(0.05)
+        assert cached(tmp_path)[0].endswith(".partial")
+        assert server.requests == ["/slow/tiny.pth"]
+        running.send_signal(getattr(signal, name))
+        assert running.wait(60) == code
+    finally:
+        running.kill()
+        server.go_on.set()
     assert cached(tmp_path) == []
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import re
 import sys
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+import torch
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -32,12 +34,14 @@ from omegaconf.errors import OmegaConfBaseException
 import nst
 from nst.cli import build, resume, schema
 from nst.cli.arguments import prepared
+from nst.cli.help import help_text
 from nst.cli.job import BAD_INPUT, FAILED, Job
 from nst.cli.signals import EXIT_CODES, signals
 from nst.cli.streams import outlive_readers
 from nst.cli.wording import ended_early, missing_plugin, one_line, shortened, where_to_look
 from nst.errors import InputError
 from nst.pictures import images
+from nst.run.devices import device_name, resolve_device
 from nst.run.folder import (
     REPORT,
     Folder,
@@ -104,6 +108,12 @@ def _by_optimizer(values: DictConfig, *, _root_: DictConfig) -> Any:
     if name not in values:
         raise ValueError(f"has values for {', '.join(map(str, values))}, not for {name}")
     return values[name]
+
+
+def _help() -> str:
+    """For Hydra's template, where a dollar sign has a meaning."""
+    loader = GlobalHydra.instance().config_loader()
+    return help_text(config_dir(), loader).replace("$", "$$")
 
 
 class BelowError(logging.Filter):
@@ -241,6 +251,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("nst.slug", slug, replace=True)
     OmegaConf.register_new_resolver("nst.sample", _sample, replace=True)
     OmegaConf.register_new_resolver("nst.by_optimizer", _by_optimizer, replace=True)
+    OmegaConf.register_new_resolver("nst.help", _help, replace=True)
 
 
 # On import rather than in main(): a process of a launcher imports this module to find the task, and
@@ -277,7 +288,9 @@ def main() -> NoReturn:
         logging.getLogger(name).setLevel(logging.INFO)
     code: int | str | None = 0
     if "--version" in sys.argv:
-        print(f"nst {nst.__version__} (Hydra {hydra.__version__})")
+        versions = f"Hydra {hydra.__version__}, torch {torch.__version__}"
+        print(f"nst {nst.__version__} ({versions}, Python {platform.python_version()})")
+        print(f"device=auto takes {device_name(resolve_device('auto'))}")
         sys.exit(code)
     try:
         sys.argv[1:] = prepared(resume.expand(sys.argv[1:]))

@@ -1,7 +1,6 @@
 """One job of the command line: a run with its messages, its record and its exit code."""
 
 import logging
-import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nst.cli import build, record
 from nst.cli.signals import EXIT_CODES
-from nst.cli.wording import one_line, where_to_look
+from nst.cli.wording import from_here, one_line, where_to_look
 from nst.errors import InputError
 from nst.files import FolderHeld
 from nst.objective.balanced import goal
@@ -115,6 +114,10 @@ class Job:
             return self._failed(str(error), FAILED)
         except SystemExit as stop:  # of somebody's plug-in: nst's own come later
             return self._failed(f"something in the run called sys.exit({stop.code})", FAILED)
+        except KeyboardInterrupt:
+            if stopped := stop_requested():  # while weights were downloaded
+                sys.exit(EXIT_CODES[stopped])
+            raise
         except Exception as error:
             log.exception("nst: unexpected error")
             return self._failed(f"{type(error).__name__}: {error}", FAILED)
@@ -145,9 +148,9 @@ class Job:
                 factor,
                 _loss_of_saving(config, losses.clipped),
             )
-        log.info("Picture: %s", os.path.relpath(build.picture(folder, config)))
+        log.info("Picture: %s", from_here(build.picture(folder, config)))
         if result.status == "interrupted":
-            again = shlex.quote(f"resume={os.path.relpath(folder)}")
+            again = shlex.quote(f"resume={from_here(folder)}")
             log.info("python -m nst %s goes on with it", again)
             self._note(EXIT_CODES[result.stop_reason])
             sys.exit(EXIT_CODES[result.stop_reason])

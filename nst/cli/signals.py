@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from nst.network.weights import is_downloading
+
 log = logging.getLogger(__name__)
 
 EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}
@@ -18,6 +20,7 @@ EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}
 def signals() -> Iterator[Callable[[], str | None]]:
     """Note signals instead of dying; a second one is not held back.
 
+    A download is cut off all the same, by a KeyboardInterrupt: there is nothing yet to be saved.
     Where SIGUSR1 ends the `with` block, Slurm is asked to run its job again.
 
     Yields:
@@ -30,6 +33,8 @@ def signals() -> Iterator[Callable[[], str | None]]:
         received.append(signal.Signals(number).name)
         for each, handler in previous.items():
             signal.signal(each, handler)
+        if is_downloading():
+            raise KeyboardInterrupt
 
     try:
         for name in EXIT_CODES:

@@ -1,5 +1,6 @@
 """What the command line says to a user, in one line: about errors, and where to look next."""
 
+import os
 import re
 import shlex
 from dataclasses import fields, is_dataclass
@@ -76,6 +77,14 @@ def ended_early(error: Exception) -> str:
     reason = " ".join(str(error).splitlines()[:2]).strip(" .") or type(error).__name__
     again = "the same command with the same name= runs what is missing"
     return f"the sweep ended early: {reason} ({again})"
+
+
+def from_here(path: Path) -> str:
+    """A path as one would type it where the command was typed."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # on another drive of Windows
+        return str(path)
 
 
 def where_to_look(folder: Path) -> str:

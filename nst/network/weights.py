@@ -9,6 +9,7 @@ import logging
 import pickle
 import socket
 import struct
+import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -38,11 +39,15 @@ IMAGENET_URLS: dict[Name, str] = {
 # Likewise of the networks of the VGG paper's authors, turned from Caffe's files by Justin Johnson:
 # https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth and vgg16-00b39a1b.pth.
 CAFFE_SHA256 = ("d01eb7cb", "00b39a1b")
+# MB of ImageNet's files, as torchvision counts them.
+_SIZES: dict[Name, int] = {"vgg19": 548, "vgg16": 528}
 # The trunk that comes with the package, and what its file must hash to.
 EMBEDDED = Path(__file__).parent / "embedded" / "vgg19.safetensors"
 EMBEDDED_SHA256 = "3c84f806e32a71e7a87f99235219775fbf9a14168a53e69057f811a40c5ea6b3"
 # Seconds without an answer after which a download is given up.
 _TIMEOUT = 20.0
+# Set while the main thread downloads.
+_DOWNLOADING = threading.Event()
 
 
 class WeightsError(InputError):
@@ -149,6 +154,13 @@ def imagenet_weights(
         log.warning("%s: wrong SHA-256, set aside as %s", path, aside.name)
         path.replace(aside)
     if not path.exists():
+        log.warning(  # which is shown where nobody has set up a log, too
+            "Downloading ImageNet's %s (%d MB, once) to %s; model.weights=embedded needs no "
+            "download",
+            ARCHITECTURES[architecture].name,
+            _SIZES[architecture],
+            path,
+        )
         _download(url, path, sha256)
     return file_weights(path, "imagenet", architecture, "torchvision")
 
@@ -270,11 +282,11 @@ def _calibration_batch() -> Tensor:
 
 
 def _download(url: str, path: Path, sha256: str) -> None:
-    log.info("Downloading %s to %s", url, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _socket_timeout(_TIMEOUT):
-            # Downloads to a temporary name beside `path` and renames once the hash is right.
+        with _socket_timeout(_TIMEOUT), _downloading():
+            # Downloads to a temporary name beside `path`, with a progress bar, and renames once the
+            # hash is right. What ends it early removes the temporary file.
             torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256, progress=True)
     except URLError as error:
         raise WeightsError(f"cannot download {url} ({error.reason})") from error
@@ -282,6 +294,23 @@ def _download(url: str, path: Path, sha256: str) -> None:
         raise WeightsError(f"cannot download {url} to {path} ({error})") from error
     except RuntimeError as error:
         raise WeightsError(f"downloaded {url}, but it is cut off or altered ({error})") from error
+
+
+def is_downloading() -> bool:
+    """Whether the main thread is at a download: a long wait that may be cut off at any moment."""
+    return _DOWNLOADING.is_set()
+
+
+@contextmanager
+def _downloading() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _DOWNLOADING.set()
+    try:
+        yield
+    finally:
+        _DOWNLOADING.clear()
 
 
 @contextmanager

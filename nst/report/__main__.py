@@ -12,16 +12,33 @@ from nst.report import Report, text, write_report
 from nst.report.findings import outcome
 
 OK, BAD_INPUT = 0, 2
+_DESCRIPTION = """\
+Compare the runs of a folder, finished or not, and write into it:
+
+  report.html     what was found, with the two pictures below; opens in any browser
+  comparison.png  the pictures side by side
+  losses.png      the curves
+  summary.csv     one line per run: settings, losses, time
+
+A sweep makes its report itself; this makes it anew, such as for a sweep that was cut short."""
+_EPILOG = """\
+exit codes:
+  0  the report is written
+  2  nothing there to report on, or not to be written; one line on stderr says why
+
+example:
+  python -m nst.report outputs/my_sweep"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, or 2 for a folder it cannot report on."""
     parser = argparse.ArgumentParser(
         prog="python -m nst.report",
-        description="Compare the runs of a sweep: write summary.csv, comparison.png, "
-        "losses.png and report.html into its folder.",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="sweep folder, folder of runs or one run")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep, or of one run")
     folder = parser.parse_args(arguments).folder
     try:
         report = write_report(folder)
