@@ -70,9 +70,10 @@ INSIDE = {
         "trainer": {"checkpoint", "guard", "records", "results", "state"},
     },
     "cli": {
-        **{module: set() for module in ("resume", "settings", "signals", "streams", "wording")},
+        **{module: set() for module in ("grammar", "settings", "signals", "streams", "wording")},
         "schema": set(),
-        "arguments": {"schema"},
+        "arguments": {"grammar", "schema"},
+        "resume": {"arguments", "grammar"},
         "record": {"settings"},
         "build": {"record", "schema", "settings"},
         "job": {"build", "record", "signals", "wording"},
@@ -81,6 +82,7 @@ INSIDE = {
         "app": {
             "arguments",
             "build",
+            "grammar",
             "job",
             "resume",
             "schema",
