@@ -93,7 +93,9 @@ def slug(overrides: Sequence[str]) -> str:
 def _clean(text: str) -> str:
     """A text of letters (with their marks), digits and `._+-`, in whatever script."""
     composed = unicodedata.normalize("NFC", text)
-    kept = [one if one in "._+" or unicodedata.category(one)[0] in "LMN" else "-" for one in composed]
+    kept = [
+        one if one in "._+" or unicodedata.category(one)[0] in "LMN" else "-" for one in composed
+    ]
     return re.sub("-+", "-", "".join(kept)).strip("-.")
 
 
@@ -103,7 +105,9 @@ def _digest(text: str) -> str:
 
 def _as_given(overrides: ListConfig) -> list[str]:
     """Overrides as they are in Hydra's config, with the backslashes before `${`."""
-    return [str(one) for one in OmegaConf.to_container(overrides, resolve=False)]
+    found = OmegaConf.to_container(overrides, resolve=False)
+    assert isinstance(found, list)  # noqa: S101 - as the overrides are
+    return found
 
 
 def _slug(overrides: ListConfig) -> str:
@@ -145,7 +149,9 @@ class SweepCallback(Callback):
         """Refuse a bad config or folder, and note the sweep's folder and what is not swept."""
         folder = SweepCallback.folder = Path(config.hydra.sweep.dir)
         loader = GlobalHydra.instance().config_loader()
-        parsed = OverridesParser.create(loader).parse_overrides(_as_given(config.hydra.overrides.task))
+        parsed = OverridesParser.create(loader).parse_overrides(
+            _as_given(config.hydra.overrides.task)
+        )
         last = {override.get_key_element(): override for override in parsed}  # as Hydra does
         constants = [
             f"{key}={override.get_value_element_as_str()}"

@@ -1,23 +1,24 @@
 """The command line's arguments, before Hydra reads them.
 
-Hydra's grammar takes `2024_01_15` for a number, refuses `IMG (1).jpg`, and merges a mapping into the
-one that is there. None of it is what somebody means who types it. The values of keys that are texts
-are therefore written anew, in quotes where Hydra would else take them for something else, or not at
-all (see `nst.cli.grammar`):
+Hydra's grammar takes `2024_01_15` for a number, refuses `IMG (1).jpg`, and merges a mapping into
+the one that is there. None of it is what somebody means who types it. The values of keys that are
+texts are therefore written anew, in quotes where Hydra would else take them for something else, or
+not at all (see `nst.cli.grammar`):
 
-- A value that is a file or folder is that, whatever is in its name; first as it was typed, then with
-  `~` and `~user` as home folders. Only `null` is nothing even then (`./null` is a file).
-- Any other is as many values as commas make of it, or a list of values in brackets. Of each of these
-  the same holds.
-- What is left is Hydra's where its grammar allows it: quotes, `choice(...)`, interpolations. Numbers
-  and truth values among them are texts as they were typed. What its grammar does not allow is a text.
+- A value that is the name of a file or folder is that, whatever characters it has: first as it was
+  typed, then with a home folder for `~` or `~user`. Only `null` is never a file (`./null` is).
+- Any other value is as many as the commas make of it, or a list in brackets. The same holds for
+  each of these.
+- What is left is Hydra's, where its grammar allows it: quotes, `choice(...)`, interpolations.
+  Numbers and truth values among them are texts as they were typed. Where it does not, the value is
+  a text.
 
 A folder or a pattern of file names as `content` or `style` is a sweep over its pictures. It becomes
 their names with commas between, so sweepers, launchers and jobs see plain overrides. (Hydra's
 `choice(...)` would take the quotes off.)
 
-Whatever comes after this works with Hydra's texts alone: `.hydra/overrides.yaml` has them, the jobs of
-a sweep get them, and `resume=` reads them.
+All that comes after this sees only what was written here: the jobs of a sweep get it,
+`.hydra/overrides.yaml` keeps it, and `resume=` takes it from there.
 """
 
 import glob

@@ -1,9 +1,9 @@
 """Texts as Hydra's grammar and OmegaConf's interpolation write them, and back.
 
-Hydra reads `key=value` by a grammar of its own, in which many characters of file names mean something
-or may not stand at all. Within quotes all of them may; backslashes before a quote are then doubled.
-What Hydra has read is a value of OmegaConf's, for which `${...}` is the name of another value unless a
-backslash is before it.
+Hydra reads `key=value` by a grammar of its own, in which many characters of file names have a
+meaning or are not allowed. Within quotes all are allowed; backslashes before a quote are doubled.
+What Hydra has read becomes a value of OmegaConf's, for which `${...}` is the name of another value
+unless a backslash is before it.
 """
 
 import re
