@@ -33,7 +33,8 @@ def written(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{text}: a name that is not UTF-8 cannot be used") from None
+        shown = text.encode(errors="backslashreplace").decode()
+        raise InputError(f"{shown}: a name that is not UTF-8 cannot be used") from None
     literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
     found = parsed(literal)
     if found and not found.is_sweep_override() and found.value() == literal:
