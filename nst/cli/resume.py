@@ -33,7 +33,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
     given = [argument for argument in arguments if argument.startswith("resume=")]
     if not given or given[-1] == "resume=null":
         return list(arguments)
-    folder = Path(read(given[-1].removeprefix("resume=")))
+    folder = Path(str(read(given[-1].removeprefix("resume="))))
     if not MULTIRUN.isdisjoint(arguments):
         raise InputError("resume: a sweep is gone on with by the same command with the same name=")
     if (folder / "multirun.yaml").exists():
