@@ -71,10 +71,11 @@ INSIDE = {
         "trainer": {"checkpoint", "guard", "records", "results", "state"},
     },
     "cli": {
-        **{module: set() for module in ("help", "resume", "settings", "signals")},
+        **{module: set() for module in ("grammar", "help", "settings", "signals")},
         **{module: set() for module in ("streams", "wording")},
         "schema": set(),
-        "arguments": {"schema"},
+        "arguments": {"grammar", "schema"},
+        "resume": {"arguments", "grammar"},
         "record": {"settings"},
         "build": {"record", "schema", "settings"},
         "job": {"build", "record", "signals", "wording"},
@@ -83,6 +84,7 @@ INSIDE = {
         "app": {
             "arguments",
             "build",
+            "grammar",
             "help",
             "job",
             "resume",

@@ -219,9 +219,11 @@ def test_a_name_is_a_name(
 
 
 def test_overrides_come_before_flags_and_texts_in_quotes() -> None:
-    given = ["style=2024_01_15,b.jpg", "--cfg", "job", "--info", "size=1_0", "name=7", "x y"]
+    given = ["style=2024_01_15,b.jpg", "--cfg", "job", "-m", "--info", "size=1_0", "name=7", "x y"]
     overrides = ["style='2024_01_15',b.jpg", "size=1_0", "name=7", "x y"]
-    assert prepared(given) == [*overrides, "--cfg", "job", "--info"]
+    assert prepared(given) == [*overrides, "--cfg", "job", "-m", "--info"]
+    around = ["optimizer=adam,lbfgs", "--multirun", "init=random", "-cd", "mine", "size=32"]
+    assert prepared(around) == [*around[::2][:2], "size=32", "--multirun", "-cd", "mine"]
     functions = ["checkpoint.every=choice(10,20)", "name=sort(20,10)", "-i", "config"]
     assert prepared(functions) == functions
 
@@ -335,7 +337,15 @@ BAD = [
     (["init=image"], "init.path must be given"),
     (["init=image", "init.path=none.png"], "none.png: no such file"),
     (["init=result", "init.folder=none"], "init.folder: none holds no result of a run"),
-    (["content=a=b.jpg"], "cannot parse the override content=a=b.jpg"),
+    (["content=a=b (1).jpg"], "a=b (1).jpg: no such file"),
+    (["style=[it's.jpg]"], "it's.jpg: no such file"),
+    (["content=text.jpg,cut.png"], "(with --multirun a comma stands between values)"),
+    (["content=."], "content=.: is a folder; --multirun makes a job of each picture in it"),
+    (["style=c*.png"], "style=c*.png: is a pattern; --multirun"),
+    (["style=c*.gif", "--multirun"], "style=c*.gif: matches no picture (PNG, JPEG"),
+    (["content=empty", "--multirun"], "content=empty: holds no picture (PNG, JPEG"),
+    (["content=empty/\udcff"], "empty/\\udcff: a name that is not UTF-8 cannot be used"),
+    (["optimizer.lr=#"], "cannot parse the override optimizer.lr=#"),
     (["loss.content_weight=0", "loss.style_weight=0"], "nothing to optimise"),
     (["guard.policy=hope"], "stop, recover"),
     (["guard.blow_up=0.5"], "guard.blow_up must be greater than 1"),
@@ -353,6 +363,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     command: Callable[..., tuple[int, str]], tmp_path: Path, arguments: list[str], reason: str
 ) -> None:
     (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty").mkdir()
     Image.new("RGB", (50, 50), "red").save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:90])
     given = {argument.partition("=")[0] for argument in arguments}
@@ -407,9 +418,52 @@ def test_slug_is_what_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_slugs_of_different_jobs_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NST_SWEEP_CONSTANTS", raising=False)
-    values = ["a/x.jpg", "b/x.jpg", "x.jpg", "x-jpg", "x jpg", "/", "..", "é", "y" * 400, "y" * 401]
+    values = ["a/x.jpg", "b/x.jpg", "x.jpg", "x.png", "x-jpg", "x jpg", "/", "..", "é", "e\u0301"]
+    values += ["y" * 400, "y" * 401, "사" * 200, "\udcff", "[a/x,b]", "[a/x,c]", "'x.jpg'"]
     slugs = [app.slug([f"style={value}"]) for value in values]
     assert len(set(slugs)) == len(slugs)
     for name in slugs:
         assert "/" not in name
         assert len(os.fsencode(name)) < 150
+
+
+def test_slugs_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NST_SWEEP_CONSTANTS", raising=False)
+    for value, expected in {
+        "photos/x.jpg": "x",
+        "'photos/사진 हिन्दी.jpg'": "사진-हिन्दी",
+        r"'it\'s (1).jpg'": "it-s-1-.jpg",
+        "['a b/x.jpg',y.jpg]": "x-y.jpg",
+    }.items():
+        assert app.slug([f"content={value}"])[:-7] == f"content-{expected}"
+
+
+def test_folder_is_swept_whatever_its_pictures_are_called(
+    nst_command: Command, tmp_path: Path
+) -> None:
+    names = ["사진.jpg", "x.jpg", "x.png", "${x}, <b>=1.PNG"]
+    (tmp_path / "it's").mkdir()
+    for number, name in enumerate(names):
+        Image.new("RGB", (40, 32), (50 * number, 90, 200)).save(tmp_path / "it's" / name)
+    (tmp_path / "it's" / "notes.txt").write_text("no picture")
+    first = [f"layers.style.relu{block}_1=0" for block in range(2, 6)]
+    first += ["layers.content.relu4_2=0", "+layers.content.relu1_1=1", "budget.evaluations=1"]
+    launcher = "hydra/launcher=batch"
+    sweep = "content=it's", "--multirun", *TINY[::2], *first, "name=all", launcher
+    done = nst_command(*sweep)
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = tmp_path / "outputs" / "all"
+    runs = {record.parent for record in folder.glob("*/result.json")}
+    assert {run.name[:-7].removeprefix("content-") for run in runs} == {
+        *("사진", "x", "x-b-1"),
+    }
+    assert len(runs) == len(names)
+    for run in runs:
+        with Image.open(run / "images" / "content.png") as picture:
+            assert picture.getpixel((0, 0))[1:] == pytest.approx((90, 200), abs=2)
+    page = (folder / "report.html").read_text()
+    assert "${x}, &lt;b&gt;=1.PNG" in page
+    assert "<b>" not in page
+    assert "사진.jpg" in page
+    again = nst_command(*sweep)
+    assert again.stdout.count("already done") == len(names)

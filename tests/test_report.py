@@ -20,6 +20,8 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import rcParams
+from matplotlib.figure import Figure
 from PIL import Image
 
 import nst.report
@@ -28,6 +30,7 @@ from nst.report.__main__ import main
 from nst.report.canvas import Sheet
 from nst.report.curves import band
 from nst.report.findings import find
+from nst.report.fonts import fonts_for
 from nst.report.layout import arrange
 from nst.report.measures import first_reach, stability, target_total
 from nst.report.observations import Observation
@@ -889,6 +892,88 @@ def test_captions_name_the_loss_while_optimising(tmp_path: Path, count: int) -> 
     assert whole.count("(0.0500 while optimising)") == count
     assert "total 2.05" in captions
     assert_nothing_overlaps(sheet)
+
+
+PHOTOS = [r"'photos/it\'s (1).jpg'", "photos/_DSC0001.jpg", "photos/IMG_20240115_093412.jpg"]
+PAINTINGS = [f"art/{name}.png" for name in ("great_wave_off_kanagawa_by_hokusai", *"abcd")]
+
+
+@pytest.mark.parametrize(
+    ("factors", "inputs"),
+    [
+        ({"content": PHOTOS, "style": PAINTINGS}, 3 + 5),
+        ({"style": PAINTINGS[:2], "optimizer": ["adam", "lbfgs"], "content": PHOTOS}, 2 + 2 * 3),
+        ({"content": PHOTOS[:2], "seed": ["0", "1"]}, 2 + 1),
+        ({"style": PAINTINGS}, 5 + 1),
+        ({"content": [f"photos/{number}.jpg" for number in range(40)]}, 1),
+    ],
+    ids=lambda value: " x ".join(value) if isinstance(value, dict) else "",
+)
+def test_swept_pictures_are_at_their_rows_and_columns(
+    tmp_path: Path, factors: dict[str, list[str]], inputs: int
+) -> None:
+    runs = list(itertools.product(*factors.values()))
+    for number, levels in enumerate(runs):
+        write_run(tmp_path / str(number), dict(zip(factors, levels, strict=True)), lambda e: 3 / e)
+    sweep = read_sweep(tmp_path)
+    sheet = compose(sweep, "title", None)
+    assert len(sheet.figure.axes) == len(runs) + inputs
+    assert_nothing_overlaps(sheet)
+    written = {words.get_text() for words in sheet.figure.texts}
+    if PHOTOS[0] in factors.get("content", ()):
+        assert {"it's (1).jpg", "_DSC0001.jpg"} <= written
+    if factors.get("style") == PAINTINGS:
+        assert {"a.png", "b.png", "c.png", "d.png"} <= written
+
+
+def test_levels_are_named_as_shortly_as_tells_them_apart(tmp_path: Path) -> None:
+    paths = ["in/a/x.jpg", "in/b/x.jpg", "'in/b/사 <진>$y$.jpg'", r"'\${z}\\'"]
+    for number, path in enumerate(paths):
+        write_run(tmp_path / str(number), {"content": path, "style": f"s/_{number}.png"})
+    report = write_report(tmp_path)
+    assert set(report.factors["content"]) == {
+        *("a/x.jpg", "b/x.jpg", "b/사 <진>$y$.jpg", "${z}\\"),
+    }
+    assert report.factors["style"] == ("_0.png", "_1.png", "_2.png", "_3.png")
+    assert "b/사 &lt;진&gt;$y$.jpg" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert {row["content"] for row in read_csv(tmp_path)} == {
+        *("in/a/x.jpg", "in/b/x.jpg", "in/b/사 <진>$y$.jpg", "${z}\\"),
+    }
+
+
+def test_every_setting_is_in_the_legend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    legends = []
+    made = Figure.legend
+
+    def legend(figure: Figure, **options: Any) -> Any:
+        legends.append(made(figure, **options))
+        return legends[-1]
+
+    monkeypatch.setattr(Figure, "legend", legend)
+    names = ["_DSC1.jpg", "a_$x_.jpg", "$b$.jpg"]
+    write_report(write_sweep(tmp_path, {"content": names}))
+    (found,) = legends
+    assert {line.get_text() for line in found.get_texts()} == set(names)
+
+
+def test_letters_that_the_usual_font_lacks() -> None:
+    circled = "\u24b6"  # which another font that comes with matplotlib has
+    with fonts_for(["a", circled, "\ue123"]):
+        families = rcParams["font.family"]
+        assert len(families) > 1
+        sheet = Sheet(2, 1)
+        sheet.write(1, 0.5, circled + "\ue123", bold=True)
+        sheet.png()
+    with fonts_for(["äß"]):
+        assert rcParams["font.family"] == families[:1]
+
+
+def test_long_labels_are_cut_by_their_width() -> None:
+    assert text.level("사" * 12) == "사" * 12
+    cut = text.level("사" * 30 + ".jpg")
+    assert text.width(cut) <= text.LONGEST_LEVEL
+    assert cut.endswith("사.jpg")
+    assert text.level("a\nb") == "a b"
 
 
 def test_command_prints_the_outcome(four: Report, capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,16 +214,16 @@ def test_files_and_folders_are_found_from_elsewhere(tmp_path: Path) -> None:
     run = tmp_path / "project" / "out" / "x"
     (run / ".hydra").mkdir(parents=True)
     (tmp_path / "project" / "earlier").mkdir()
-    (tmp_path / "project" / "a.png").touch()
+    (tmp_path / "project" / "a${x}.png").touch()
     (run / "checkpoint.pt").touch()
     (run / ".hydra" / "overrides.yaml").write_text("- init=result\n- init.folder=earlier\n")
-    settings = {"init": {"folder": "earlier"}, "content": "a.png", "style": "lost.png"}
+    settings = {"init": {"folder": "earlier"}, "content": r"a\${x}.png", "style": "lost.png"}
     (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
     runtime = {"cwd": str(tmp_path / "project"), "output_dir": str(run)}
     (run / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": runtime}}))
     found = resume.expand([f"resume={run}"])
-    assert f"init.folder='{tmp_path}/project/earlier'" in found
-    assert f"content='{tmp_path}/project/a.png'" in found
+    assert f"init.folder={tmp_path}/project/earlier" in found
+    assert f"content='{tmp_path}/project/a\\${{x}}.png'" in found
     assert not any(argument.startswith("style=") for argument in found)
 
 
@@ -240,14 +240,14 @@ def test_expansion_of_a_command_line(tmp_path: Path) -> None:
     quoted = str(folder).replace("'", "\\'")
     where = [f"resume='{quoted}'", f"hydra.run.dir='{quoted}'", "hydra.output_subdir=null"]
     found = resume.expand([f"resume={folder}", "size=32", "+b.c=2"])
-    assert found == ["size=32", "+b.c=2", "optimizer=adam", *where]
+    assert found == ["optimizer=adam", *where, "size=32", "+b.c=2"]
     sources = [{"path": "nst", "provider": "main"}, {"path": "/my", "provider": "command-line"}]
     kept = {"hydra": {"runtime": {"config_sources": sources}}}
     (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(kept))
-    found = resume.expand(["size=32", f"resume={folder}", "--cfg", "job"])
-    assert found == ["size=32", "--cfg", "job", "optimizer=adam", *where, "--config-dir=/my"]
-    found = resume.expand(["--config-dir", "/other", f"resume={folder}"])
-    assert found == ["--config-dir", "/other", "optimizer=adam", "size=64", *where]
+    found = resume.expand([f"resume={where[0]}"[7:], "size=32", "--cfg", "job"])
+    assert found == ["optimizer=adam", *where, "size=32", "--cfg", "job", "--config-dir=/my"]
+    found = resume.expand([f"resume={folder}", "--config-dir", "/other"])
+    assert found == ["optimizer=adam", "size=64", *where, "--config-dir", "/other"]
     (folder / ".hydra" / "overrides.yaml").write_text("{")
     with pytest.raises(InputError, match="cannot read"):
         resume.expand([f"resume={folder}"])

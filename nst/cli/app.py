@@ -13,6 +13,7 @@ import platform
 import re
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,12 +29,13 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import nst
 from nst.cli import build, resume, schema
 from nst.cli.arguments import prepared
+from nst.cli.grammar import read
 from nst.cli.help import help_text
 from nst.cli.job import BAD_INPUT, FAILED, Job
 from nst.cli.signals import EXIT_CODES, signals
@@ -58,7 +60,7 @@ sys.path.append(str(Path(__file__).resolve().parent / "plugins"))
 
 # Carries the overrides that all jobs of a sweep share into the processes of the jobs.
 _CONSTANTS = "NST_SWEEP_CONSTANTS"
-_SLUG_LENGTH = 120
+_SLUG_LENGTH = 120  # bytes
 # Jobs of a sweep whose configs are checked before it starts.
 _CHECKED = 100
 
@@ -80,22 +82,40 @@ def slug(overrides: Sequence[str]) -> str:
     parts = []
     for override in sorted(set(overrides) - constants):
         key, _, value = override.lstrip("+~").partition("=")
-        part = f"{_clean(key)}-{_clean(Path(value).stem if '/' in value else value)}"
+        meant = read(value)
+        texts = map(str, meant if isinstance(meant, list) else [meant])
+        stems = [_clean(Path(text).stem if "/" in text else text) for text in texts]
+        part = f"{_clean(key)}-{'-'.join(stems)}"
         if part != f"{key}-{value}":
             part += f"-{_digest(override)}"
         parts.append(part)
     name = "_".join(parts) or "run"
-    if len(name) > _SLUG_LENGTH:
-        name = f"{name[:_SLUG_LENGTH]}-{_digest(name)}"
-    return name
+    short = os.fsencode(name)[:_SLUG_LENGTH].decode(errors="ignore")
+    return name if short == name else f"{short}-{_digest(name)}"
 
 
 def _clean(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.")
+    """A text of letters (with their marks), digits and `._+-`, in whatever script."""
+    composed = unicodedata.normalize("NFC", text)
+    kept = [
+        one if one in "._+" or unicodedata.category(one)[0] in "LMN" else "-" for one in composed
+    ]
+    return re.sub("-+", "-", "".join(kept)).strip("-.")
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:6]
+
+
+def _as_given(overrides: ListConfig) -> list[str]:
+    """Overrides as they are in Hydra's config, with the backslashes before `${`."""
+    found = OmegaConf.to_container(overrides, resolve=False)
+    assert isinstance(found, list)  # noqa: S101 - as the overrides are
+    return found
+
+
+def _slug(overrides: ListConfig) -> str:
+    return slug(_as_given(overrides))
 
 
 def _sample(name: str) -> str:
@@ -139,7 +159,9 @@ class SweepCallback(Callback):
         """Refuse a bad config or folder, and note the sweep's folder and what is not swept."""
         folder = SweepCallback.folder = Path(config.hydra.sweep.dir)
         loader = GlobalHydra.instance().config_loader()
-        parsed = OverridesParser.create(loader).parse_overrides(list(config.hydra.overrides.task))
+        parsed = OverridesParser.create(loader).parse_overrides(
+            _as_given(config.hydra.overrides.task)
+        )
         last = {override.get_key_element(): override for override in parsed}  # as Hydra does
         constants = [
             f"{key}={override.get_value_element_as_str()}"
@@ -248,7 +270,7 @@ def _finish_sweep(folder: Path) -> int:
 def register() -> None:
     """Make the schemas and the resolvers of `conf/` known to Hydra."""
     schema.register()
-    OmegaConf.register_new_resolver("nst.slug", slug, replace=True)
+    OmegaConf.register_new_resolver("nst.slug", _slug, replace=True)
     OmegaConf.register_new_resolver("nst.sample", _sample, replace=True)
     OmegaConf.register_new_resolver("nst.by_optimizer", _by_optimizer, replace=True)
     OmegaConf.register_new_resolver("nst.help", _help, replace=True)
@@ -293,7 +315,7 @@ def main() -> NoReturn:
         print(f"device=auto takes {device_name(resolve_device('auto'))}")
         sys.exit(code)
     try:
-        sys.argv[1:] = prepared(resume.expand(sys.argv[1:]))
+        sys.argv[1:] = resume.expand(prepared(sys.argv[1:]))
         _task()
     except SystemExit as stop:
         code = stop.code

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from nst.cli.arguments import FILES, MULTIRUN
+from nst.cli.grammar import read, unescaped, written
 from nst.errors import InputError
 from nst.run import checkpoint
 from nst.run.folder import record_of
@@ -22,14 +24,17 @@ from nst.run.folder import record_of
 def expand(arguments: Sequence[str]) -> list[str]:
     """The command line with `resume=FOLDER` replaced by what it stands for, or as it is.
 
+    Args:
+        arguments: as `nst.cli.arguments.prepared` leaves them.
+
     Raises:
         InputError: no run was interrupted there, or it was a whole sweep.
     """
     given = [argument for argument in arguments if argument.startswith("resume=")]
     if not given or given[-1] == "resume=null":
         return list(arguments)
-    folder = Path(given[-1].removeprefix("resume=").strip("\"'"))
-    if {"-m", "--multirun"} & set(arguments):
+    folder = Path(str(read(given[-1].removeprefix("resume="))))
+    if not MULTIRUN.isdisjoint(arguments):
         raise InputError("resume: a sweep is gone on with by the same command with the same name=")
     if (folder / "multirun.yaml").exists():
         raise InputError(
@@ -56,10 +61,12 @@ def expand(arguments: Sequence[str]) -> list[str]:
         if key not in again
     ]
     # Hydra's own record of the run stays as it is.
-    at = _quoted(folder)
+    at = written(str(folder))
     where = [f"resume={at}", f"hydra.run.dir={at}", "hydra.output_subdir=null"]
-    rest = [argument for argument in arguments if argument not in given]
-    return [*rest, *earlier, *where, *_config_dir(settings, places, arguments)]
+    replaced = {_key(override) for override in where}
+    rest = [argument for argument in arguments if _key(argument) not in replaced]
+    # Flags are the last of what is left.
+    return [*earlier, *where, *rest, *_config_dir(settings, places, arguments)]
 
 
 def _places(folder: Path, settings: Mapping[str, Any]) -> list[tuple[Path, Path]]:
@@ -95,25 +102,18 @@ def _paths(
     config: Mapping[str, Any], places: Sequence[tuple[Path, Path]]
 ) -> Iterator[tuple[str, str]]:
     """The config's keys that name files or folders, and where these are, as an override says it."""
-    for key in (
-        "content",
-        "style",
-        "regions.content",
-        "regions.style",
-        "model.weights",
-        "init.path",
-        "init.folder",
-    ):
+    for key in FILES:
         value: Any = config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         listed = isinstance(value, list)
-        names = value if listed else [value]
-        found = [_moved(name, places) if isinstance(name, str) else None for name in names]
+        given = value if listed else [value]
+        names = [unescaped(name) if isinstance(name, str) else None for name in given]
+        found = [name and _moved(name, places) for name in names]
         if any(found):
             pairs = zip(names, found, strict=True)
-            written = [_quoted(new or old) if old else "null" for old, new in pairs]
-            yield key, f"[{','.join(written)}]" if listed else written[0]
+            values = [written(str(new or old)) if old else "null" for old, new in pairs]
+            yield key, f"[{','.join(values)}]" if listed else values[0]
 
 
 def _config_dir(
@@ -138,11 +138,6 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return found if isinstance(found, Mapping) else {}
-
-
-def _quoted(path: Path | str) -> str:
-    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
 
 
 def _key(override: str) -> str:

@@ -49,7 +49,7 @@ def _advice(error: OverrideParseException) -> str:
     for left, right in ("()", "[]", "{}", "''", '""'):
         if value.count(left) != value.count(right) or (left == right and value.count(left) % 2):
             return f"{left} without {right}" if left != right else f"one {left} too many"
-    return "a value with special characters needs quotes of its own: 'content=\"a=b, c.jpg\"'"
+    return "a value with special characters needs quotes of its own: 'key=\"a=b, c\"'"
 
 
 def _valid_keys(error: BaseException) -> str:

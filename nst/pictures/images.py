@@ -64,11 +64,18 @@ WRITTEN: dict[str, dict[str, Any]] = {
 
 # The brands of HEIF files with still pictures, as phones write them.
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx"})
+_HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 _LIMIT = RLock()
 
 
 class ImageError(InputError):
     """A picture that cannot be read or is not usable; the message names the file."""
+
+
+def suffixes() -> frozenset[str]:
+    """Suffixes of files that `load` reads, in lower case; those of HEIF, an extra, among them."""
+    known = Image.registered_extensions().items()
+    return _HEIF_SUFFIXES | {suffix for suffix, kind in known if kind in FORMATS}
 
 
 def load(source: Picture, max_megapixels: float | None = MAX_MEGAPIXELS) -> Image.Image:

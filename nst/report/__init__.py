@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from nst.files import atomic_write
 from nst.report.curves import draw_losses
 from nst.report.findings import Findings, find
+from nst.report.fonts import fonts_for
 from nst.report.page import render
 from nst.report.runs import Run
 from nst.report.scan import ReportError, read_sweep
@@ -55,8 +57,10 @@ def write_report(folder: Path) -> Report:
         own.check(folder / name)
     findings = find(sweep)
     rows = rows_of(sweep, findings)
-    comparison = draw_sheet(sweep, folder.resolve().name, findings.best, findings.measure)
-    losses = draw_losses([item.setting for item in findings.settings], sweep.axes)
+    title = folder.resolve().name
+    with fonts_for([title, *(run.name for run in sweep.runs), *chain(*sweep.factors.values())]):
+        comparison = draw_sheet(sweep, title, findings.best, findings.measure)
+        losses = draw_losses([item.setting for item in findings.settings], sweep.axes)
     page = render(sweep, findings, comparison, losses)
     files = tuple(folder / name for name in REPORT)
     for path, data in zip(files, (to_csv(rows), comparison, losses, page), strict=True):

@@ -86,7 +86,7 @@ def wrap(parts: Sequence[str], width: float, size: float, separator: str = SEPAR
     lines: list[str] = []
     for part in parts:
         joined = f"{lines[-1]}{separator}{part}" if lines else part
-        if lines and len(joined) * GLYPH * size <= width:
+        if lines and text.width(joined) * GLYPH * size <= width:
             lines[-1] = joined
         else:
             lines.append(fit(part, width, size))

@@ -230,7 +230,7 @@ def _label(item: Setting) -> str:
 
 
 def _legend_columns(looks: Sequence[Look]) -> int:
-    longest = max((len(look.label) for look in looks), default=1)
+    longest = max((text.width(look.label) for look in looks), default=1)
     fitting = int(10.6 / (0.75 + 0.075 * longest))  # inches: handle and padding, characters
     return max(1, min(fitting, len(looks), 6))
 
@@ -239,10 +239,13 @@ def _add_legend(
     figure: Figure, looks: Sequence[Look], columns: int, title: str, height: float
 ) -> None:
     handles = [
-        Line2D([], [], color=k.colour, linestyle=k.line, marker=k.marker, ms=5, label=k.label)
+        Line2D([], [], color=k.colour, linestyle=k.line, marker=k.marker, ms=5, label="-")
         for k in looks
     ]
-    figure.legend(
+    legend = figure.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, height), ncols=columns,
         title=title or None, fontsize=9.5, title_fontsize=9.5, frameon=False, handlelength=3.2,
     )  # fmt: skip
+    # As labels, names that begin with `_` would be left out and `$` be mathematics.
+    for line, look in zip(legend.get_texts(), looks, strict=True):
+        line.set(text=look.label, parse_math=False)

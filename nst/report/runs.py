@@ -75,7 +75,7 @@ class Run:
     """One run folder, as far as it could be read.
 
     ``status`` is ``ok``, ``failed``, ``interrupted`` or ``missing`` (no readable
-    ``result.json``). ``levels`` gives this run's value of every swept factor. ``picture`` and
+    ``result.json``). ``levels`` names this run's value of every swept factor. ``picture`` and
     ``yardstick`` are of the picture as saved; the latter's unweighted terms do not depend on
     what the run minimised. ``final`` and ``best`` are evaluations, of the image being optimised.
     """
@@ -120,6 +120,10 @@ class Run:
         for part in key.split("."):
             node = node.get(part) if isinstance(node, Mapping) else None
         return DEFAULT if node is None or isinstance(node, Mapping | list) else str(node)
+
+    def level(self, key: str) -> str:
+        """Return the setting of ``key``, ``?`` where no settings could be read."""
+        return self.value(key) if self.overrides or self.config else "?"
 
 
 @dataclass(frozen=True)

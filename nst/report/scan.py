@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from nst.errors import InputError
+from nst.report import text
 from nst.report.runs import Curve, Losses, PictureLosses, Run, Sweep
 from nst.run.folder import record_of, run_folders
 
@@ -40,7 +41,12 @@ def read_sweep(folder: Path) -> Sweep:
     if not runs:
         raise ReportError(f"{folder}: no runs here (no folder with .nst or .hydra in it)")
     factors = _factors(runs)
-    levelled = [replace(run, levels={key: _level(run, key) for key in factors}) for run in runs]
+    names = {key: _names(levels) for key, levels in factors.items()}
+    levelled = [
+        replace(run, levels={key: shown[run.level(key)] for key, shown in names.items()})
+        for run in runs
+    ]
+    factors = {key: tuple(shown.values()) for key, shown in names.items()}
     levelled.sort(
         key=lambda run: (
             [factors[key].index(run.levels[key]) for key in factors],
@@ -56,7 +62,7 @@ def natural(text: str) -> tuple[tuple[int, float, str], ...]:
         number = float(text)
     except ValueError:
         parts = re.split(r"(\d+)", text)
-        return tuple((0, float(p), "") if p.isdigit() else (1, 0.0, p) for p in parts if p)
+        return tuple((0, float(p), "") if p.isdecimal() else (1, 0.0, p) for p in parts if p)
     return ((0, number, text),) if math.isfinite(number) else ((1, 0.0, text),)
 
 
@@ -70,12 +76,18 @@ def _factors(runs: Iterable[Run]) -> dict[str, tuple[str, ...]]:
     found = {}
     for key in keys:
         if key not in NOT_FACTORS and len({run.value(key) for run in readable}) > 1:
-            found[key] = tuple(sorted({_level(run, key) for run in runs}, key=natural))
+            found[key] = tuple(sorted({run.level(key) for run in runs}, key=natural))
     return found
 
 
-def _level(run: Run, key: str) -> str:
-    return run.value(key) if run.overrides or run.config else "?"
+def _names(levels: Sequence[str]) -> dict[str, str]:
+    """Return what levels are called: of paths, as many last parts as tell them apart."""
+    parts = {one: one.split("/") if text.is_file(one) else [one] for one in levels}
+    for depth in range(1, max(map(len, parts.values())) + 1):
+        names = {one: "/".join(found[-depth:]) for one, found in parts.items()}
+        if len(set(names.values())) == len(names):
+            break
+    return names
 
 
 def _read_run(folder: Path, sweep: Path) -> Run:
@@ -136,9 +148,13 @@ def _overrides(loaded: object) -> dict[str, str]:
     return {key.lstrip("+").strip(): _unquote(value.strip()) for key, value in pairs}
 
 
-def _unquote(text: str) -> str:
-    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-    return text[1:-1] if quoted else text
+def _unquote(value: str) -> str:
+    """Return the text that Hydra and OmegaConf read of a value, see `nst.cli.grammar`."""
+    quote = value[:1]
+    if len(value) < 2 or quote not in ("'", '"') or value[-1] != quote:
+        return value
+    special = rf"(\\+)({quote}|\$\{{|\Z)"
+    return re.sub(special, lambda found: "\\" * (len(found[1]) // 2) + found[2], value[1:-1])
 
 
 def _choices(loaded: object) -> dict[str, str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nst.report import text
@@ -22,7 +22,7 @@ from nst.report.canvas import (
     fit,
     wrap,
 )
-from nst.report.layout import Labels, Layout, arrange
+from nst.report.layout import MOST_COLUMNS, Labels, Layout, arrange
 from nst.report.measures import picture_excess
 from nst.report.runs import Run, Sweep
 from nst.report.thumbnails import Picture, thumbnail
@@ -34,14 +34,17 @@ GAP = 0.14
 NARROWEST, WIDEST = 1.3, 2.7  # of a tile
 INPUT_NARROWEST, INPUT_WIDEST = 0.8, 2.0  # of the content and style pictures
 TITLE = 3.4  # room beside them
+HEAD = 0.9  # width of a content or style picture at its row or column
+LABEL = 0.25  # height of the line above a column
 
 
 @dataclass(frozen=True)
 class Input:
-    """A content or style picture with its label."""
+    """A content or style picture with its label, and its level where it was swept."""
 
     label: str
     picture: Picture | None
+    level: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Plan:
     input_tile: tuple[float, float]
     label_lines: int  # above every tile of a flat layout
     aside_lines: int  # between the total and the seconds below every tile
+    heads: Mapping[str, Mapping[str, Picture | None]] = field(default_factory=dict)  # of axes
 
     @property
     def small(self) -> float:
@@ -68,7 +72,14 @@ class Plan:
     @property
     def column_labels(self) -> float:
         """The height of the labels above the grid."""
-        return 0.25 * len(self.layout.column_axes)
+        heads = sum(axis in self.heads for axis in self.layout.column_axes)
+        return LABEL * len(self.layout.column_axes) + (self.head[1] + 0.1) * heads
+
+    @property
+    def head(self) -> tuple[float, float]:
+        """Width and height of a picture at its row or column."""
+        width = min(HEAD, self.tile[0])
+        return width, width * self.tile[1] / self.tile[0]
 
     @property
     def above(self) -> float:
@@ -111,10 +122,14 @@ def compose(sweep: Sweep, title: str, best: str | None, measure: str = "total") 
     """Place title, inputs, labels, results and captions on a sheet that fits them."""
     layout = arrange(sweep)
     pictures = {run.name: _result(run) for run in sweep.runs}
-    inputs = [picture for kind in _kinds(sweep) for picture in _inputs(sweep, kind)]
-    plan = _plan(
-        sweep, layout, [*pictures.values(), *(item.picture for item in inputs)], len(inputs)
-    )
+    found = {kind: _inputs(sweep, kind) for kind in _kinds(sweep)}
+    axes = layout.row_axes + layout.column_axes
+    headed = [axis for axis in axes if axis in ("content", "style")]
+    heads = {kind: {item.level: item.picture for item in found.pop(kind)} for kind in headed}
+    # Of many pictures the tiles have the names: a few of them would tell nothing.
+    inputs = [item for items in found.values() if len(items) <= MOST_COLUMNS for item in items]
+    shown = [*pictures.values(), *(item.picture for item in inputs)]
+    plan = _plan(sweep, layout, shown, len(inputs), heads)
     sheet = Sheet(plan.width, plan.height)
     _draw_header(sheet, plan, inputs, title, _subtitle(sweep))
     _label_columns(sheet, plan)
@@ -131,29 +146,36 @@ def compose(sweep: Sweep, title: str, best: str | None, measure: str = "total") 
     return sheet
 
 
-def _plan(sweep: Sweep, layout: Layout, pictures: Sequence[Picture | None], inputs: int) -> Plan:
+def _plan(
+    sweep: Sweep,
+    layout: Layout,
+    pictures: Sequence[Picture | None],
+    inputs: int,
+    heads: Mapping[str, Mapping[str, Picture | None]],
+) -> Plan:
     labels = [
         _line(axis, level)
         for row in layout.rows
         for axis, level in zip(layout.row_axes, row, strict=True)
     ]
-    longest = max(map(len, labels), default=0)
-    gutter = min(longest * GLYPH * NORMAL + 0.2, 2.4) if layout.row_axes else 0.0
+    longest = max(map(text.width, labels), default=0)
+    gutter = min(max(longest * GLYPH * NORMAL, HEAD) + 0.2, 2.4) if layout.row_axes else 0.0
     columns = len(layout.columns)
     fitting = (PAGE - 2 * MARGIN - gutter) / columns - GAP
     width = min(max(fitting, NARROWEST), WIDEST)
     aspect = next((p.shape[0] / p.shape[1] for p in pictures if p is not None), 1.0)
     aspect = min(max(aspect, 0.4), 1.8)
     room = max(gutter + columns * (width + GAP), TITLE + 2 * INPUT_WIDEST) - TITLE
-    input_width = min(width, INPUT_WIDEST, max(room / inputs - GAP, INPUT_NARROWEST))
+    input_width = min(width, INPUT_WIDEST, max(room / max(inputs, 1) - GAP, INPUT_NARROWEST))
     lines = min(max(len(sweep.factors), 1), 4) if layout.flat else 0
     return Plan(
         layout=layout,
         gutter=gutter,
         tile=(width, width * aspect),
-        input_tile=(input_width, input_width * aspect),
+        input_tile=(input_width, input_width * aspect) if inputs else (0.0, 0.2),
         label_lines=lines,
         aside_lines=max(len(_aside(run, width)) for run in sweep.runs),
+        heads=heads,
     )
 
 
@@ -169,7 +191,7 @@ def _draw_header(
         sheet.tile(box, item.picture, "not found")
         label = fit(item.label, width, NORMAL)
         sheet.write(box.left + width / 2, MARGIN + height + 0.16, label, bold=True)
-    left = MARGIN + len(shown) * (width + GAP) + 0.15
+    left = MARGIN + (len(shown) * (width + GAP) + 0.15 if shown else 0)
     space = plan.width - MARGIN - left
     middle = MARGIN + height / 2
     sheet.write(left, middle - 0.16, fit(title, space, LARGE), LARGE, align="left", bold=True)
@@ -179,15 +201,21 @@ def _draw_header(
 
 def _label_columns(sheet: Sheet, plan: Plan) -> None:
     """Label the columns, one line per factor; equal neighbours share one label."""
-    columns = plan.layout.columns
+    columns, (width, height) = plan.layout.columns, plan.head
+    y = MARGIN + plan.header + 0.1
     for depth, axis in enumerate(plan.layout.column_axes):
-        y = MARGIN + plan.header + 0.25 * depth + 0.1
+        top, head = y, plan.heads.get(axis)
+        y += height + 0.1 if head else 0
         for start, stop in _spans(columns, depth):
             left, right = plan.box(0, start).left, plan.box(0, stop).left + plan.tile[0]
+            if head:
+                box = Box((left + right - width) / 2, top - 0.1, width, height)
+                sheet.tile(box, head.get(columns[start][depth]), "not found")
             label = _fit_level(axis, columns[start][depth], right - left, NORMAL)
             sheet.write((left + right) / 2, y, label, bold=depth == 0)
             if stop > start:
                 sheet.rule(left, right, y + 0.11)
+        y += LABEL
 
 
 def _spans(columns: Sequence[Labels], depth: int) -> list[tuple[int, int]]:
@@ -203,10 +231,18 @@ def _spans(columns: Sequence[Labels], depth: int) -> list[tuple[int, int]]:
 def _label_rows(sheet: Sheet, plan: Plan) -> None:
     for row, labels in enumerate(plan.layout.rows):
         levels = list(zip(plan.layout.row_axes, labels, strict=True))
-        middle = plan.box(row, 0).top + plan.tile[1] / 2 - 0.1 * (len(levels) - 1)
+        heads = [(plan.heads[axis], level) for axis, level in levels if axis in plan.heads]
+        width, height = plan.head
+        # As much as fits beside the tile.
+        height = min(height, (plan.tile[1] - 0.2 * len(levels)) / max(len(heads), 1) - 0.1)
+        content = 0.2 * len(levels) + (height + 0.1) * len(heads)
+        y = plan.box(row, 0).top + (plan.tile[1] - content) / 2
+        for head, level in heads:
+            sheet.tile(Box(MARGIN, y, width, height), head.get(level), "not found")
+            y += height + 0.1
         for index, (axis, level) in enumerate(levels):
-            shown = _fit_level(axis, level, plan.gutter, NORMAL)
-            sheet.write(MARGIN, middle + 0.2 * index, shown, align="left", bold=index == 0)
+            shown = _fit_level(axis, level, plan.gutter - 0.1, NORMAL)
+            sheet.write(MARGIN, y + 0.1 + 0.2 * index, shown, align="left", bold=index == 0)
 
 
 def _measured(run: Run, measure: str) -> float | None:
@@ -263,7 +299,8 @@ def _label_tile(sheet: Sheet, plan: Plan, box: Box, run: Run) -> None:
 
 
 def _line(axis: str, value: str) -> str:
-    return f"{axis} = {text.level(value)}"
+    """Name a level; the name of a file says enough without the key."""
+    return text.level(value) if text.is_file(value) else f"{axis} = {text.level(value)}"
 
 
 def _fit_level(axis: str, value: str, width: float, size: float) -> str:
@@ -310,8 +347,8 @@ def _inputs(sweep: Sweep, kind: str) -> list[Input]:
         path = run.folder / "images" / f"{kind}.png"
         if path.is_file():
             found.setdefault(run.levels.get(key, ""), path)
-    labels = {level: f"{shown} = {text.level(level)}" if level else shown for level in found}
     pixels = int(INPUT_WIDEST * DPI)
-    return [Input(labels[level], thumbnail(path, pixels)) for level, path in found.items()] or [
-        Input(shown, None)
-    ]
+    return [
+        Input(_line(shown, level) if level else shown, thumbnail(path, pixels), level)
+        for level, path in found.items()
+    ] or [Input(shown, None)]

@@ -48,7 +48,7 @@ def _row(run: Run, finding: RunFinding, sweep: Sweep, layers: Sequence[str]) -> 
     reach, steady = finding.reach, finding.stability
     return {
         "run": run.name,
-        **{_column(key): run.levels[key] for key in sweep.factors},
+        **{_column(key): run.level(key) for key in sweep.factors},
         "status": run.status,
         "stop_reason": run.stop_reason,
         "picture_total": picture.total if picture else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 
 OPTIMIZERS = {"adam": "Adam", "lbfgs": "L-BFGS"}
@@ -61,15 +62,26 @@ def percent(share: float | None) -> str:
 
 
 def level(value: str) -> str:
-    """Write a factor's level: the file name of a path, cut in the middle where long."""
-    is_path = re.fullmatch(r"[^\s\[\]{}]*/[^/\s\[\]{}]+\.\w+", value) is not None
-    return shorten(value.rsplit("/", 1)[-1] if is_path else value, LONGEST_LEVEL)
+    """Write a factor's level in one line, cut in the middle where long."""
+    printable = "".join(one if one.isprintable() else " " for one in value)
+    return shorten(printable, LONGEST_LEVEL)
+
+
+def is_file(value: str) -> bool:
+    """Whether a level looks like the name of a file, with or without folders."""
+    return value[:1] not in ("[", "{") and re.search(r"[^/]\.[A-Za-z]\w*\Z", value) is not None
+
+
+def width(value: str) -> float:
+    """Return the width of ``value`` in average Latin characters; those of East Asia are wider."""
+    return sum(1.6 if unicodedata.east_asian_width(one) in "WF" else 1 for one in value)
 
 
 def shorten(value: str, longest: int) -> str:
-    """Cut ``value`` in its middle to at most ``longest`` characters."""
-    if len(value) <= longest:
+    """Cut ``value`` in its middle to the width of at most ``longest`` characters."""
+    if width(value) <= longest:
         return value
+    longest = max(4, int(longest * len(value) / width(value)))
     head = (longest - 1) * 2 // 3
     tail = longest - 1 - head
     return f"{value[:head]}…{value[len(value) - tail :]}"
