@@ -67,6 +67,8 @@ def prepared(arguments: Sequence[str]) -> list[str]:
         key = found.key_or_group if found else None
         if key and (key == "hydra.callbacks" or f"{key}.".startswith(f"{_CALLBACK}.")):
             raise InputError(f"{key}: is nst's own, for checks before a sweep and its report")
+        if key == "study" and found and found.is_sweep_override():
+            raise InputError("study: one at a time, since each has a report of its own")
         if key in _MERGED:
             raise InputError(
                 f"{key}=... would be merged into the layers that are there, not replace them: "

@@ -29,7 +29,8 @@ def expand(arguments: Sequence[str]) -> list[str]:
     if not given or given[-1] == "resume=null":
         return list(arguments)
     folder = Path(given[-1].removeprefix("resume=").strip("\"'"))
-    if {"-m", "--multirun"} & set(arguments):
+    studies = [argument for argument in arguments if argument.startswith("study=")]
+    if {"-m", "--multirun"} & set(arguments) or studies:
         raise InputError("resume: a sweep is gone on with by the same command with the same name=")
     if (folder / "multirun.yaml").exists():
         raise InputError(
@@ -47,7 +48,9 @@ def expand(arguments: Sequence[str]) -> list[str]:
     if not checkpoint.exists(folder / checkpoint.NAME):
         raise InputError(f"resume={folder}: that run ended before its first checkpoint")
     again = {_key(argument) for argument in arguments if not argument.startswith("-")}
-    earlier = [override for override in before if _key(override) not in {*again, "resume"}]
+    # A job of a study goes on alone, with what the study had for it.
+    left_out = {*again, "resume", "study"}
+    earlier = [override for override in before if _key(override) not in left_out]
     settings = _mapping(asked / "hydra.yaml").get("hydra", {}).get("runtime", {})
     places = _places(folder, settings)
     earlier += [

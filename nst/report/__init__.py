@@ -55,7 +55,7 @@ def write_report(folder: Path) -> Report:
         own.check(folder / name)
     findings = find(sweep)
     rows = rows_of(sweep, findings)
-    comparison = draw_sheet(sweep, folder.resolve().name, findings.best, findings.measure)
+    comparison = draw_sheet(sweep, sweep.title, findings.best, findings.measure)
     losses = draw_losses([item.setting for item in findings.settings], sweep.axes)
     page = render(sweep, findings, comparison, losses)
     files = tuple(folder / name for name in REPORT)

@@ -172,7 +172,9 @@ def _draw_header(
     left = MARGIN + len(shown) * (width + GAP) + 0.15
     space = plan.width - MARGIN - left
     middle = MARGIN + height / 2
-    sheet.write(left, middle - 0.16, fit(title, space, LARGE), LARGE, align="left", bold=True)
+    lines = wrap(title.split(), space, LARGE, " ")  # a question is several words, a name is one
+    for index, line in enumerate(reversed(lines)):
+        sheet.write(left, middle - 0.16 - 0.28 * index, line, LARGE, align="left", bold=True)
     for index, line in enumerate(wrap(subtitle.split(SEPARATOR), space, NORMAL)):
         sheet.write(left, middle + 0.14 + 0.2 * index, line, NORMAL, QUIET, "left")
 
