@@ -77,7 +77,8 @@ INSIDE = {
         "build": {"record", "schema", "settings"},
         "job": {"build", "record", "signals", "wording"},
         "launcher": {"job", "signals"},
-        "plugins": {"launcher"},
+        "study": {"arguments"},
+        "plugins": {"launcher", "study"},
         "app": {
             "arguments",
             "build",
@@ -87,6 +88,7 @@ INSIDE = {
             "settings",
             "signals",
             "streams",
+            "study",
             "wording",
         },
     },

@@ -83,8 +83,8 @@ def _parsed(
 
 def _condition(text: str, sweep: Mapping[str, str], parser: OverridesParser) -> set[str]:
     """The overrides of which a job must have one."""
-    key = text.partition("=")[0]
-    if key not in sweep:
+    key, equals, _ = text.partition("=")
+    if not equals or key not in sweep:
         raise InputError(
             f"study.each.{text}: must be KEY=VALUE with a key of study.sweep "
             f"({', '.join(sweep) or 'which is empty'})"

@@ -43,7 +43,6 @@ def render(sweep: Sweep, findings: Findings, comparison: bytes, losses: bytes) -
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(source).render(
-        title=sweep.title,
         name=sweep.name,
         question=sweep.question,
         headline=findings.headline,
