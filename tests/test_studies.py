@@ -165,8 +165,8 @@ def test_a_study_runs_goes_on_and_heads_its_report(nst_command: Command, tmp_pat
     done = nst_command(*command, "metric=total")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "outputs" / "s"
-    names = ["init-content", "init-random_init.std-0.5", "init-random_init.std-1"]
-    assert sorted(path.parent.name for path in folder.glob("*/result.json")) == names
+    names = ["init-content", "init.std-0.5_init-random", "init.std-1_init-random"]
+    assert sorted(path.parent.name for path in folder.glob("*/result.json")) == sorted(names)
     page = (folder / "report.html").read_text()
     assert "<title>Less &amp; less noise?</title>" in page
     assert '<h1 class="question">Less &amp; less noise?</h1>' in page
