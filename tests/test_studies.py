@@ -1,6 +1,5 @@
 """Studies: a question and its sweep under one name."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,13 +174,10 @@ def test_a_study_runs_goes_on_and_heads_its_report(nst_command: Command, tmp_pat
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("already done") == 3
 
-    job = folder / names[1]
-    settings = json.loads((job / "result.json").read_text())
-    settings["status"] = "interrupted"
-    (job / "result.json").write_text(json.dumps(settings))
-    alone = nst_command(f"resume={job}", "budget.evaluations=5")
-    assert alone.returncode == 0, alone.stderr
-    assert json.loads((job / "result.json").read_text())["evaluations"] == 5
+    # A job that was interrupted goes on alone, with what the study had for it.
+    alone = resume.expand([f"resume={folder / names[1]}"])
+    assert {"init=random", "init.std=0.5", "size=32"} <= set(alone)
+    assert not any(argument.startswith("study") for argument in alone)
 
 
 def test_mistakes_are_one_line(nst_command: Command, tmp_path: Path) -> None:
@@ -190,7 +186,7 @@ def test_mistakes_are_one_line(nst_command: Command, tmp_path: Path) -> None:
         "question: Why?\nsweep:\n  optimizer.lrr: 0.1,1\n"
     )
     for arguments, reason in [
-        (["study=nope"], "study=nope: there is no such option; there are inits, layers"),
+        (["study=nope"], "study=nope: there is no such option; there are bad, inits, layers"),
         (["study=inits", "hydra.mode=RUN"], "study: is a sweep, not one run"),
         (["study=inits", "size=0"], "size must be at least 1"),
         (["study=bad"], "Could not override 'optimizer.lrr'"),

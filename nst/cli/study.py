@@ -26,6 +26,8 @@ def overrides(
 ) -> list[Override]:
     """What all jobs of a sweep share, and what is combined: the study's, then the command line's.
 
+    Of a key that is in both, the last one counts, in the first one's place.
+
     Args:
         study: the config's node, see `nst.cli.schema.StudyConf`.
         given: on the command line.
@@ -35,7 +37,7 @@ def overrides(
         nst.errors.InputError: a key of the study that no job can have for its own.
         hydra.errors.HydraException: a value of the study that cannot be parsed.
     """
-    own = _parsed(study.sweep, given, parser) if study is not None else []
+    own = _parsed(study.sweep, parser) if study is not None else []
     return [*own, *given]
 
 
@@ -57,8 +59,12 @@ def jobs(
     found = _combined(overrides(study, given, parser))
     if study is None:
         return found
+    typed = {(one.key_or_group, one.package) for one in given}
     more = [
-        (_condition(text, study.sweep, parser), _parsed(values, given, parser))
+        (
+            _condition(text, study.sweep, parser),
+            [v for v in _parsed(values, parser) if (v.key_or_group, v.package) not in typed],
+        )
         for text, values in study.each.items()
     ]
     all_jobs = []
@@ -69,16 +75,13 @@ def jobs(
     return [list(job) for job in dict.fromkeys(map(tuple, all_jobs))]
 
 
-def _parsed(
-    values: Mapping[str, str], given: Sequence[Override], parser: OverridesParser
-) -> list[Override]:
-    """Values of a study's keys, without the keys that the command line names."""
+def _parsed(values: Mapping[str, str], parser: OverridesParser) -> list[Override]:
+    """Values of a study's keys, as if they had been typed."""
     found = parser.parse_overrides(prepared([f"{key}={value}" for key, value in values.items()]))
     for one in found:
         if one.is_hydra_override() or one.key_or_group in _OF_THE_COMMAND:
             raise InputError(f"study: {one.key_or_group} belongs on the command line")
-    named = {(one.key_or_group, one.package) for one in given}
-    return [one for one in found if (one.key_or_group, one.package) not in named]
+    return found
 
 
 def _condition(text: str, sweep: Mapping[str, str], parser: OverridesParser) -> set[str]:
