@@ -80,7 +80,8 @@ INSIDE = {
         "build": {"record", "schema", "settings"},
         "job": {"build", "record", "signals", "wording"},
         "launcher": {"job", "signals"},
-        "plugins": {"launcher"},
+        "study": {"arguments"},
+        "plugins": {"launcher", "study"},
         "app": {
             "arguments",
             "build",
@@ -92,6 +93,7 @@ INSIDE = {
             "settings",
             "signals",
             "streams",
+            "study",
             "wording",
         },
     },

@@ -851,6 +851,52 @@ def test_layouts_of_other_sweeps(tmp_path: Path) -> None:
     assert len(many.cells) == 12
 
 
+def test_the_first_factor_has_the_rows_unless_the_shape_is_bad(tmp_path: Path) -> None:
+    layers, strengths = ["a", "b", "c", "d", "e"], ["0.1", "0.3", "0.5", "0.8"]
+    grid = {"layers": layers, "loss.strength": strengths}
+    assert arrange(read_sweep(write_sweep(tmp_path / "grid", grid))).row_axes == ("layers",)
+    tall = {"layers": layers, "loss.strength": strengths[:2]}
+    assert arrange(read_sweep(write_sweep(tmp_path / "tall", tall))).column_axes == ("layers",)
+
+
+def test_an_option_with_levels_of_its_own_has_a_row_and_effects_of_its_own(tmp_path: Path) -> None:
+    for optimizer, rates in (("adam", ("0.1", "0.2", "0.4")), ("lbfgs", ("1", "2"))):
+        for number, rate in enumerate(rates, start=1):
+            setting = {"optimizer": optimizer, "optimizer.lr": rate}
+            write_run(tmp_path / f"{optimizer}-{rate}", setting, lambda e, n=number: n + 9 / e)
+    sweep = read_sweep(tmp_path)
+    layout = arrange(sweep)
+    assert layout.flat
+    shown = {place: run.name for place, run in layout.cells.items()}
+    assert shown == {
+        **{(0, column): f"adam-{rate}" for column, rate in enumerate(("0.1", "0.2", "0.4"))},
+        **{(1, column): f"lbfgs-{rate}" for column, rate in enumerate(("1", "2"))},
+    }
+    effects = {(effect.level, effect.baseline) for effect in find(sweep).effects}
+    assert effects == {("0.2", "0.1"), ("0.4", "0.1"), ("2", "1")}
+
+
+def test_weights_that_were_found_are_named(tmp_path: Path) -> None:
+    for weights, source in (("auto", "imagenet"), ("random", "random")):
+        found = {"source": source, "sha256": SHA}
+        write_run(tmp_path / weights, {"model.weights": weights}, weights=found)
+    levels = [run.levels["model.weights"] for run in read_sweep(tmp_path).runs]
+    assert levels == ["auto (imagenet)", "random"]
+
+
+def test_the_question_of_a_study_heads_its_page(tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"gamut": ["free", "srgb"]})
+    study = "study:\n  question: Which layers, and why?\n"
+    (tmp_path / "multirun.yaml").write_text(study)
+    write_report(tmp_path)
+    page = page_of(tmp_path)
+    assert "<title>Which layers, and why?</title>" in (tmp_path / "report.html").read_text()
+    assert f"{tmp_path.name} Which layers, and why? The setting gamut=" in page.text
+    assert "known observations" not in page.text
+    sheet = compose(read_sweep(tmp_path), "Which layers, and why? " * 9, None)
+    assert_nothing_overlaps(sheet)
+
+
 def assert_nothing_overlaps(sheet: Sheet) -> None:
     sheet.png()
     page = sheet.figure.bbox

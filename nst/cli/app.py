@@ -21,7 +21,6 @@ from typing import Any, NoReturn
 
 import hydra
 import torch
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,7 +32,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import nst
-from nst.cli import build, resume, schema
+from nst.cli import build, resume, schema, study
 from nst.cli.arguments import prepared
 from nst.cli.grammar import read
 from nst.cli.help import help_text
@@ -58,6 +57,7 @@ log = logging.getLogger(__name__)
 # Hydra takes launchers from the namespace package `hydra_plugins` alone.
 sys.path.append(str(Path(__file__).resolve().parent / "plugins"))
 
+_SWEEPER = "hydra_plugins.nst_sweeper.StudySweeper"
 # Carries the overrides that all jobs of a sweep share into the processes of the jobs.
 _CONSTANTS = "NST_SWEEP_CONSTANTS"
 _SLUG_LENGTH = 120  # bytes
@@ -122,6 +122,17 @@ def _sample(name: str) -> str:
     return str(images.SAMPLES / name)
 
 
+def _mode(study: str | None) -> str | None:
+    """Hydra's mode where a study was chosen; None leaves it to the command line."""
+    return None if study is None else "MULTIRUN"
+
+
+def _name(time: str, *, _root_: DictConfig) -> str:
+    """The usual name of a sweep's folder: the time, of a study with its name before."""
+    study = OmegaConf.select(_root_, "hydra.runtime.choices.study")
+    return time if study is None else f"{_clean(study)}_{time}"
+
+
 def _by_optimizer(values: DictConfig, *, _root_: DictConfig) -> Any:
     """The value for the chosen optimizer, named by the last part of its `_target_`."""
     name = str(_root_.optimizer._target_).rpartition(".")[2]
@@ -152,24 +163,25 @@ class SweepCallback(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a bad config or folder before a single run."""
         with _refusing():
+            if config.study is not None:
+                raise InputError("study: is a sweep, not one run (hydra.mode=RUN)")
             _check_job_folder(Path(config.hydra.run.dir), config)
             build.check(config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a bad config or folder, and note the sweep's folder and what is not swept."""
         folder = SweepCallback.folder = Path(config.hydra.sweep.dir)
-        loader = GlobalHydra.instance().config_loader()
-        parsed = OverridesParser.create(loader).parse_overrides(
-            _as_given(config.hydra.overrides.task)
-        )
-        last = {override.get_key_element(): override for override in parsed}  # as Hydra does
-        constants = [
-            f"{key}={override.get_value_element_as_str()}"
-            for key, override in last.items()
-            if not override.is_sweep_override()
-        ]
-        os.environ[_CONSTANTS] = json.dumps(constants)
         with _refusing():
+            parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+            parsed = parser.parse_overrides(_as_given(config.hydra.overrides.task))
+            combined = study.overrides(config.study, parsed, parser)
+            last = {override.get_key_element(): override for override in combined}  # as Hydra does
+            constants = [
+                f"{key}={override.get_value_element_as_str()}"
+                for key, override in last.items()
+                if not override.is_sweep_override()
+            ]
+            os.environ[_CONSTANTS] = json.dumps(constants)
             check_hydra_files(folder, ["multirun.yaml"])
             if folder.is_dir():
                 own = Folder(folder)
@@ -186,8 +198,8 @@ def _refusing() -> Iterator[None]:
     except (InputError, OSError) as error:  # an OSError such as of too long a name
         print(f"nst: {error}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
-    except OmegaConfBaseException:
-        pass  # the job's own to report
+    except (HydraException, OmegaConfBaseException):
+        pass  # the sweeper's or the job's own to report
 
 
 def _check_job_folder(folder: Path, config: DictConfig) -> None:
@@ -206,13 +218,15 @@ def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
             that of another program.
     """
     sweeper = config.hydra.sweeper
-    if sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+    if sweeper._target_ != _SWEEPER:
+        if config.study is not None:
+            raise InputError("study: has a sweep of its own, so it cannot be searched as well")
         return  # a search, which proposes its values later
     loader = GlobalHydra.instance().config_loader()
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
     try:
-        swept = OverridesParser.create(loader).parse_overrides(params)
-        (jobs,) = BasicSweeper.split_arguments([*swept, *overrides], None)
+        parser = OverridesParser.create(loader)
+        jobs = study.jobs(config.study, [*parser.parse_overrides(params), *overrides], parser)
         # The grid of a thousand jobs has few mistakes that its first hundred do not show.
         composed = [loader.load_sweep_config(config, job) for job in jobs[:_CHECKED]]
     except (HydraException, OmegaConfBaseException):
@@ -272,6 +286,8 @@ def register() -> None:
     schema.register()
     OmegaConf.register_new_resolver("nst.slug", _slug, replace=True)
     OmegaConf.register_new_resolver("nst.sample", _sample, replace=True)
+    OmegaConf.register_new_resolver("nst.mode", _mode, replace=True)
+    OmegaConf.register_new_resolver("nst.name", _name, replace=True)
     OmegaConf.register_new_resolver("nst.by_optimizer", _by_optimizer, replace=True)
     OmegaConf.register_new_resolver("nst.help", _help, replace=True)
 

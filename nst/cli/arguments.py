@@ -86,13 +86,15 @@ def prepared(arguments: Sequence[str]) -> list[str]:
     """
     texts = {*_text_keys(RunConf), *_PATHS, *_HYDRAS}
     overrides, flags = _sorted(arguments)
-    multirun = not MULTIRUN.isdisjoint(flags)
+    multirun = is_sweep(arguments)
     result = []
     for argument in overrides:
         named, equals, value = argument.partition("=")
         key = named.lstrip("+~").partition("@")[0]
         if key == "hydra.callbacks" or f"{key}.".startswith(f"{_CALLBACK}."):
             raise InputError(f"{key}: is nst's own, for checks before a sweep and its report")
+        if key == "study" and "," in value:
+            raise InputError("study: one at a time, since each has a report of its own")
         if key in _MERGED:
             raise InputError(
                 f"{key}=... would be merged into the layers that are there, not replace them: "
@@ -102,6 +104,12 @@ def prepared(arguments: Sequence[str]) -> list[str]:
         plain = equals and key in texts
         result.append(f"{named}={_value(key, value, multirun)}" if plain else argument)
     return [*result, *flags]
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether the arguments ask for a sweep: by the flag, or by a study."""
+    studies = [one for one in arguments if one.startswith("study=") and one != "study=null"]
+    return not MULTIRUN.isdisjoint(arguments) or bool(studies)
 
 
 def _sorted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

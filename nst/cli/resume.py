@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from nst.cli.arguments import FILES, MULTIRUN
+from nst.cli.arguments import FILES, is_sweep
 from nst.cli.grammar import read, unescaped, written
 from nst.errors import InputError
 from nst.run import checkpoint
@@ -34,7 +34,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
     if not given or given[-1] == "resume=null":
         return list(arguments)
     folder = Path(str(read(given[-1].removeprefix("resume="))))
-    if not MULTIRUN.isdisjoint(arguments):
+    if is_sweep(arguments):
         raise InputError("resume: a sweep is gone on with by the same command with the same name=")
     if (folder / "multirun.yaml").exists():
         raise InputError(
@@ -52,7 +52,9 @@ def expand(arguments: Sequence[str]) -> list[str]:
     if not checkpoint.exists(folder / checkpoint.NAME):
         raise InputError(f"resume={folder}: that run ended before its first checkpoint")
     again = {_key(argument) for argument in arguments if not argument.startswith("-")}
-    earlier = [override for override in before if _key(override) not in {*again, "resume"}]
+    # A job of a study goes on alone, with what the study had for it.
+    left_out = {*again, "resume", "study"}
+    earlier = [override for override in before if _key(override) not in left_out]
     settings = _mapping(asked / "hydra.yaml").get("hydra", {}).get("runtime", {})
     places = _places(folder, settings)
     earlier += [

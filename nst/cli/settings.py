@@ -22,7 +22,7 @@ PLUGGABLE = (
     "style_loss",
 )
 # Keys that name or repeat a run but change nothing in it.
-OUTSIDE = ("name", "force", "metric", "resume", "checkpoint")
+OUTSIDE = ("name", "force", "metric", "resume", "checkpoint", "study")
 # Keys whose values may be names of files.
 _NAME_FILES = ("content", "style", "regions", "model", *PLUGGABLE)
 

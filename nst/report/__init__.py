@@ -57,9 +57,9 @@ def write_report(folder: Path) -> Report:
         own.check(folder / name)
     findings = find(sweep)
     rows = rows_of(sweep, findings)
-    title = folder.resolve().name
-    with fonts_for([title, *(run.name for run in sweep.runs), *chain(*sweep.factors.values())]):
-        comparison = draw_sheet(sweep, title, findings.best, findings.measure)
+    names = [sweep.title, *(run.name for run in sweep.runs), *chain(*sweep.factors.values())]
+    with fonts_for(names):
+        comparison = draw_sheet(sweep, sweep.title, findings.best, findings.measure)
         losses = draw_losses([item.setting for item in findings.settings], sweep.axes)
     page = render(sweep, findings, comparison, losses)
     files = tuple(folder / name for name in REPORT)

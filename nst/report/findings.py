@@ -25,6 +25,10 @@ from nst.report.ranking import Comparability, Ranking, compare, pick
 from nst.report.runs import Run, Sweep
 from nst.report.settings import Setting, settings_of
 
+# The scores by the levels of a factor, at each combination of the other factors' levels, which have
+# a name, in each group of the ranking.
+Contexts = dict[tuple[str, int], dict[str, float]]
+
 
 @dataclass(frozen=True)
 class RunFinding:
@@ -147,13 +151,31 @@ def _setting_finding(setting: Setting, per_run: Mapping[str, RunFinding]) -> Set
 def _effects(factor: str, settings: Sequence[Setting]) -> list[Effect]:
     """Compare the levels of ``factor`` with its best one, the other factors held fixed.
 
-    Only scores of one group are compared; zero scores have no ratio and are left out.
+    Only scores of one group are compared; zero scores have no ratio and are left out. Where
+    the other factors have levels of their own, such as two optimizers their learning rates,
+    each has its best one.
     """
-    contexts: dict[tuple[str, int], dict[str, float]] = {}
+    contexts: Contexts = {}
     for item in settings:
         if item.group is not None and item.score is not None and item.score > 0:
             context = contexts.setdefault((item.context(factor), item.group), {})
             context[item.levels[factor]] = item.score
+    return [effect for own in _sharing_levels(contexts) for effect in _compared(factor, own)]
+
+
+def _sharing_levels(contexts: Contexts) -> list[Contexts]:
+    """Part contexts that have no level in common, not even through others."""
+    parts: list[Contexts] = []
+    for key, context in contexts.items():
+        joined: Contexts = {key: context}
+        for part in [p for p in parts if any(context.keys() & c.keys() for c in p.values())]:
+            joined = part | joined
+            parts.remove(part)
+        parts.append(joined)
+    return parts
+
+
+def _compared(factor: str, contexts: Contexts) -> list[Effect]:
     levels = list(dict.fromkeys(level for context in contexts.values() for level in context))
     baseline = _baseline(levels, list(contexts.values()))
     found = []

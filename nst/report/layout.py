@@ -13,6 +13,7 @@ Labels = tuple[str, ...]
 MOST_COLUMNS = 8  # tiles in one line before the sheet is better wrapped or turned
 SPARSEST = 0.6  # share of a grid's cells that must hold a run for the grid to be worth it
 PLEASANT = 1.5  # columns per row of a sheet that fills a screen
+TURNED = 0.5  # strain that a grid with its factors in another order must save to be worth it
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,21 @@ def arrange(sweep: Sweep) -> Layout:
 
     One factor makes one row, two make rows and columns; seeds and further factors join
     either side, whichever shape is better. Where runs share their levels, where many
-    combinations were not run or a row would be too long, the layout is flat.
+    combinations were not run or a row would be too long, the layout is flat; it has a row
+    for each level of the first factor, where these are about equally long.
     """
     if not sweep.axes:
         return _flat(sweep)
     candidates = [_grid(sweep, rows, columns) for rows, columns in _splits(sweep)]
     found = [grid for grid in candidates if grid is not None and grid.filled >= SPARSEST]
-    best = min(found, key=lambda grid: grid.strain, default=None)
+    best = min(found, key=lambda grid: grid.strain + TURNED * _is_turned(grid, sweep), default=None)
     crowded = best is None or (len(sweep.axes) == 1 and len(best.columns) > MOST_COLUMNS)
     return _flat(sweep) if best is None or crowded else best
+
+
+def _is_turned(grid: Layout, sweep: Sweep) -> bool:
+    """Whether the first factor is not the one that the rows are of."""
+    return len(sweep.axes) > 1 and grid.row_axes[0] != sweep.axes[0]
 
 
 def _splits(sweep: Sweep) -> list[tuple[Labels, Labels]]:
@@ -102,12 +109,26 @@ def _ordered(sweep: Sweep, axes: Labels, found: Sequence[Labels]) -> tuple[Label
 def _flat(sweep: Sweep) -> Layout:
     count = len(sweep.runs)
     across = count if count <= 4 else min(MOST_COLUMNS, math.ceil(math.sqrt(count * PLEASANT)))
-    down = math.ceil(count / across)
+    wrapped = _in_lines([sweep.runs[start : start + across] for start in range(0, count, across)])
+    if len(sweep.axes) < 2:
+        return wrapped
+    levels = sweep.factors[sweep.axes[0]]
+    each = _in_lines(
+        [[run for run in sweep.runs if run.levels[sweep.axes[0]] == level] for level in levels]
+    )
+    good = each.filled >= SPARSEST and 2 <= len(each.columns) <= MOST_COLUMNS
+    return each if good else wrapped
+
+
+def _in_lines(lines: Sequence[Sequence[Run]]) -> Layout:
+    """Place runs line by line, without axes."""
     return Layout(
         row_axes=(),
         column_axes=(),
-        rows=((),) * down,
-        columns=((),) * across,
-        cells={divmod(index, across): run for index, run in enumerate(sweep.runs)},
+        rows=((),) * len(lines),
+        columns=((),) * max(map(len, lines)),
+        cells={
+            (row, column): run for row, line in enumerate(lines) for column, run in enumerate(line)
+        },
         flat=True,
     )

@@ -43,11 +43,12 @@ def render(sweep: Sweep, findings: Findings, comparison: bytes, losses: bytes) -
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(source).render(
-        title=sweep.folder.resolve().name,
+        name=sweep.name,
+        question=sweep.question,
         headline=findings.headline,
         outcomes=_outcomes(findings.counts),
         warnings=findings.warnings,
-        observations=[_observation(item) for item in findings.observations],
+        observations=_observations(findings),
         effects=_effects(findings),
         ranked_by=findings.ranked_by,
         target=_target(findings),
@@ -69,6 +70,12 @@ def _outcomes(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     ordered = sorted(counts, key=lambda status: (status != "ok", status))
     found = [(status, f"{counts[status]} {status}") for status in ordered]
     return [("", f"{total} run{'' if total == 1 else 's'}"), *found]
+
+
+def _observations(findings: Findings) -> list[dict[str, object]]:
+    """Return the observations, none where the sweep has nothing to say on any of them."""
+    tested = any(item.verdict != "not testable here" for item in findings.observations)
+    return [_observation(item) for item in findings.observations] if tested else []
 
 
 def _observation(item: Observation) -> dict[str, object]:

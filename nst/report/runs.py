@@ -131,12 +131,24 @@ class Sweep:
     """All runs of one folder, ordered by their levels, and what was swept.
 
     ``factors`` maps each swept override key to its levels in display order. ``seed`` is a
-    factor here, but one that only repeats a setting.
+    factor here, but one that only repeats a setting. ``question`` is that of the study which
+    the sweep came from, empty where it came from none.
     """
 
     folder: Path
     runs: tuple[Run, ...]
     factors: Mapping[str, tuple[str, ...]]
+    question: str = ""
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    @property
+    def title(self) -> str:
+        """What the sweep is about: its study's question, else the folder's name."""
+        return self.question or self.name
 
     @property
     def axes(self) -> tuple[str, ...]:

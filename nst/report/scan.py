@@ -21,7 +21,9 @@ from nst.run.folder import record_of, run_folders
 Number = TypeVar("Number", int, float)
 
 # Overrides that say where a run goes or whether it is redone, not what it computes.
-NOT_FACTORS = frozenset({"name", "force", "metric", "resume", "checkpoint.every"})
+NOT_FACTORS = frozenset(
+    {"name", "force", "metric", "resume", "checkpoint.every", "study", "study.question"}
+)
 STATUSES = frozenset({"ok", "failed", "interrupted"})
 
 
@@ -53,7 +55,13 @@ def read_sweep(folder: Path) -> Sweep:
             natural(run.name),
         )
     )
-    return Sweep(folder=folder, runs=tuple(levelled), factors=factors)
+    return Sweep(folder, tuple(levelled), factors, _question(folder))
+
+
+def _question(folder: Path) -> str:
+    """Return the question of the study that was last run in ``folder``, if it was one."""
+    study = _mapping(_read_yaml(folder / "multirun.yaml")).get("study")
+    return _text(_mapping(study).get("question"))
 
 
 def natural(text: str) -> tuple[tuple[int, float, str], ...]:
@@ -88,6 +96,13 @@ def _names(levels: Sequence[str]) -> dict[str, str]:
         if len(set(names.values())) == len(names):
             break
     return names
+
+
+def _level(run: Run, key: str) -> str:
+    if not (run.overrides or run.config):
+        return "?"
+    level, source = run.value(key), run.weights.get("source")
+    return f"auto ({source})" if (key, level) == ("model.weights", "auto") and source else level
 
 
 def _read_run(folder: Path, sweep: Path) -> Run:

@@ -194,9 +194,15 @@ def _draw_header(
     left = MARGIN + (len(shown) * (width + GAP) + 0.15 if shown else 0)
     space = plan.width - MARGIN - left
     middle = MARGIN + height / 2
-    sheet.write(left, middle - 0.16, fit(title, space, LARGE), LARGE, align="left", bold=True)
+    # A name is one word; a question has several, of which two lines are about as many as fit.
+    words = fit(title, 2 * space, LARGE).split()
+    lines = wrap(words, space, LARGE, " ")
+    top = middle - 0.16 - 0.14 * (len(lines) - 1)
+    for index, line in enumerate(lines):
+        sheet.write(left, top + 0.28 * index, line, LARGE, align="left", bold=True)
+    below = top + 0.28 * len(lines) + 0.02
     for index, line in enumerate(wrap(subtitle.split(SEPARATOR), space, NORMAL)):
-        sheet.write(left, middle + 0.14 + 0.2 * index, line, NORMAL, QUIET, "left")
+        sheet.write(left, below + 0.2 * index, line, NORMAL, QUIET, "left")
 
 
 def _label_columns(sheet: Sheet, plan: Plan) -> None:

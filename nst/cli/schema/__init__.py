@@ -45,6 +45,7 @@ from nst.cli.schema.groups import (
     ScheduledConf,
     SlicedWassersteinConf,
     SrgbGamutConf,
+    StudyConf,
     StyleInitConf,
     StyleStatsInitConf,
     WassersteinConf,
@@ -94,6 +95,7 @@ class RunConf:
     guard: GuardConf = MISSING
     output: OutputConf = MISSING
     checkpoint: CheckpointConf = MISSING
+    study: StudyConf | None = None
 
     def __post_init__(self) -> None:
         at_least("size", self.size, 1)

@@ -1,6 +1,6 @@
 """The options of each config group, with their types and ranges."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
@@ -422,6 +422,18 @@ class CheckpointConf:
                 f"checkpoint.every must be evaluations, such as 100, or seconds, such as 60s, "
                 f"not {self.every}"
             ) from None
+
+
+@dataclass
+class StudyConf:
+    """`study=...`: a question and the sweep that answers it, see `nst.cli.study`."""
+
+    question: str = MISSING
+    sweep: dict[str, str] = field(default_factory=dict)
+    each: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        not_blank("study.question", self.question)
 
 
 @dataclass
