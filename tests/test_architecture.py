@@ -19,6 +19,7 @@ INSIDE = {
         "color": {"images"},
         "inputs": {"images"},
         "regions": {"color", "images"},
+        "timelapse": {"images"},
     },
     "network": {
         "architecture": set(),

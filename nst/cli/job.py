@@ -146,6 +146,8 @@ class Job:
                 _loss_of_saving(config, losses.clipped),
             )
         log.info("Picture: %s", os.path.relpath(build.picture(folder, config)))
+        if film := build.timelapse_of(folder, config):
+            log.info("Timelapse: %s", os.path.relpath(film))
         if result.status == "interrupted":
             again = shlex.quote(f"resume={os.path.relpath(folder)}")
             log.info("python -m nst %s goes on with it", again)
