@@ -20,6 +20,7 @@ from nst.optim.optimizers import adam, lbfgs, lbfgs_torch
 from nst.optim.parametrizations import fourier, pixel
 from nst.optim.schedules import Scale
 from nst.optim.wrappers import averaged, scheduled
+from nst.pictures.images import SAMPLES
 from nst.pictures.regions import Regions
 from nst.run.guard import Guard
 from nst.run.records import Budget, Row
@@ -31,6 +32,7 @@ for _module in (colors, gamuts, inits, statistics):
     sys.modules[f"nst.{_module.__name__.rpartition('.')[2]}"] = _module
 
 __all__ = [
+    "SAMPLES",
     "Budget",
     "Compute",
     "Guard",

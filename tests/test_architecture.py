@@ -19,6 +19,7 @@ INSIDE = {
         "color": {"images"},
         "inputs": {"images"},
         "regions": {"color", "images"},
+        "timelapse": {"images"},
     },
     "network": {
         "architecture": set(),
@@ -63,7 +64,8 @@ INSIDE = {
         },
         **{module: set() for module in ("identity", "memory", "records")},
         "guard": {"records"},
-        "results": {"records"},
+        "plot": {"records"},
+        "results": {"plot", "records"},
         "rendezvous": {"memory"},
         "specs": {"memory", "results", "strategy"},
         "state": {"checkpoint", "clock", "evaluation", "records"},

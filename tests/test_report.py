@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -444,6 +445,22 @@ def test_page_says_what_the_csv_says(twelve: Report) -> None:
     for item in twelve.findings.observations:
         assert item.claim in page.text
         assert item.evidence[0].replace("\u00a0", " ") in page.text
+
+
+def test_page_shows_films_by_relative_links(tmp_path: Path) -> None:
+    for seed, film in (("0", "timelapse.mp4"), ("1", "timelapse.webp"), ("2", "../mine.gif")):
+        run = write_run(tmp_path / f"a run, seed={seed}", {"seed": seed}, timelapse=film)
+        (run / film).write_bytes(b"a film")
+    write_run(tmp_path / "gone", {"seed": "3"}, timelapse="timelapse.gif")
+    write_report(tmp_path)
+    films = [path for path in page_of(tmp_path).references if not path.startswith("data:")]
+    assert [unquote(path) for path in films] == [
+        "a run, seed=0/timelapse.mp4",
+        "a run, seed=1/timelapse.webp",
+    ]
+    source = (tmp_path / "report.html").read_text("utf-8")
+    assert re.search(r'<video src="a%20run[^>]*controls loop muted', source)
+    assert re.search(r'<img src="a%20run[^>]*alt="Timelapse of seed=1"', source)
 
 
 def test_page_is_self_contained(thirty: Report) -> None:

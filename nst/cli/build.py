@@ -10,7 +10,7 @@ from dataclasses import asdict, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from hydra.errors import InstantiationException
@@ -27,7 +27,7 @@ from nst.files import hold
 from nst.objective.statistics import Statistic
 from nst.optim.colors import Color
 from nst.optim.schedules import Scale
-from nst.pictures import images
+from nst.pictures import images, timelapse
 from nst.pictures.regions import Regions
 from nst.run import checkpoint, tracking
 from nst.run.checkpoint import CheckpointError
@@ -96,15 +96,17 @@ def run(
     with hold(folder):
         own = Folder(folder)
         own.remove_leftovers()
-        target = picture(folder, config)
-        files = [target, *(folder / name for name in _FILES)]
+        target, film = picture(folder, config), timelapse_of(folder, config)
+        made = [target, film] if film else [target]
+        files = [*made, *(folder / name for name in _FILES)]
         images_there = (folder / "images").glob("*.png")
         for path in (*files, *(p for p in images_there if _IMAGE.fullmatch(p.stem))):
             own.check(path)
         with ExitStack() as stack:
+            pictures = tracking.ImageFolder(folder / "images", own.claim)
             sinks: list[tracking.Tracker] = [
                 tracking.JsonLines(folder / "losses.jsonl"),
-                tracking.ImageFolder(folder / "images", own.claim),
+                pictures,
                 tracking.TensorBoard(
                     folder, resolved_yaml(config), _hparams(config, choices, overrides), own.note
                 ),
@@ -124,15 +126,20 @@ def run(
             else:
                 result = _go_on_or_begin(folder, goes_on, begins, again=options.force)
         about = {"Software": f"nst {nst.__version__}", "nst settings": settings_json(config)}
-        for suffix in images.WRITTEN:  # of before a resumption, perhaps in another format
-            other = folder / f"result{suffix}"
+        results = (folder / f"result{suffix}" for suffix in images.WRITTEN)
+        films = (timelapse.path_of(folder, kind) for kind in get_args(timelapse.Format))
+        for other in (*results, *films):  # of before a resumption, perhaps in another format
             own.give_way(other)
-            if other != target and own.owns(other):
+            if other not in made and own.owns(other):
                 other.unlink(missing_ok=True)
                 own.forget(other)
         images.save(result.picture, target, about)
         own.seal(target)
-        record.write(folder, sha256, record.summary(result, options.seed, target.name))
+        if film:
+            timelapse.save(pictures.intermediate, result.picture, film)
+            own.seal(film)
+        summary = record.summary(result, options.seed, target.name, film.name if film else None)
+        record.write(folder, sha256, summary)
     return result
 
 
@@ -264,6 +271,12 @@ def _prepared(
 def picture(folder: Path, config: DictConfig) -> Path:
     """Where a run's result is."""
     return folder / f"result.{config.output.format.value}"
+
+
+def timelapse_of(folder: Path, config: DictConfig) -> Path | None:
+    """Where a run's film is; None where none is wanted."""
+    kind = config.output.timelapse
+    return timelapse.path_of(folder, kind.value) if kind else None
 
 
 def check(config: DictConfig) -> None:

@@ -37,7 +37,7 @@ Picture = str | Path | Image.Image | Tensor
 Resize = Literal["fit", "stretch", "short", "height"]
 Alpha = Literal["keep", "drop"]
 
-# The pictures that come with the package.
+# The folder of the pictures that come with the package, `content.jpg` and `style.jpg` among them.
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 # px on the longest side, which is what the formats hold.
 LARGEST_SIDE = 65535
@@ -215,7 +215,7 @@ def save(picture: Image.Image, path: Path, about: Mapping[str, str] | None = Non
     Raises:
         OSError: the folder is missing or not writable, or the disk is full.
     """
-    atomic_write(path, _encoded(picture, path.suffix.lower(), about))
+    atomic_write(path, encoded(picture, path.suffix.lower(), about))
 
 
 def as_saved(picture: Image.Image, suffix: str) -> Image.Image:
@@ -225,11 +225,12 @@ def as_saved(picture: Image.Image, suffix: str) -> Image.Image:
         picture: mode RGB.
         suffix: one of `WRITTEN`.
     """
-    with _pillow_without_limit(), Image.open(io.BytesIO(_encoded(picture, suffix))) as file:
+    with _pillow_without_limit(), Image.open(io.BytesIO(encoded(picture, suffix))) as file:
         return load(file)
 
 
-def _encoded(picture: Image.Image, suffix: str, about: Mapping[str, str] | None = None) -> bytes:
+def encoded(picture: Image.Image, suffix: str, about: Mapping[str, str] | None = None) -> bytes:
+    """What `save` writes into a file with this suffix."""
     options = dict(WRITTEN[suffix])
     if suffix == ".jpg" and picture.mode == "RGBA":
         picture = _on_white(picture)

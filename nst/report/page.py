@@ -1,4 +1,4 @@
-"""``report.html``: one self-contained page, from a jinja2 template beside this file."""
+"""``report.html``: one page, self-contained but for films, from the jinja2 template beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from urllib.parse import quote
 
 import jinja2
 
@@ -58,6 +59,7 @@ def render(sweep: Sweep, findings: Findings, comparison: bytes, losses: bytes) -
         runs_head=_runs_head(sweep),
         runs=[_run(run, findings.runs[run.name], sweep) for run in sweep.runs],
         comparison=base64.b64encode(comparison).decode(),
+        timelapses=[_timelapse(run, sweep) for run in sweep.runs if run.timelapse],
         losses=base64.b64encode(losses).decode(),
         facts=_facts(sweep),
     )
@@ -85,6 +87,18 @@ def _observation(item: Observation) -> dict[str, object]:
         "badge": BADGES[item.verdict],
         "evidence": item.evidence if len(item.evidence) <= FEW else item.evidence[:1],
         "details": item.evidence[1:] if len(item.evidence) > FEW else (),
+    }
+
+
+def _timelapse(run: Run, sweep: Sweep) -> dict[str, object]:
+    """Return a film's address relative to the page: films are too large to be a part of it."""
+    path = run.timelapse
+    assert path is not None  # noqa: S101 - asked for those that have one
+    levels = [f"{key}={text.level(run.levels[key])}" for key in sweep.factors]
+    return {
+        "address": quote(path.relative_to(sweep.folder).as_posix()),
+        "video": path.suffix == ".mp4",
+        "name": ", ".join(levels) or run.name,
     }
 
 

@@ -78,6 +78,7 @@ class Run:
     ``result.json``). ``levels`` names this run's value of every swept factor. ``picture`` and
     ``yardstick`` are of the picture as saved; the latter's unweighted terms do not depend on
     what the run minimised. ``final`` and ``best`` are evaluations, of the image being optimised.
+    ``timelapse`` is the file of its film.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Run:
     weights: Mapping[str, str] = field(default_factory=dict)
     config_sha256: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    timelapse: Path | None = None
     levels: Mapping[str, str] = field(default_factory=dict)
 
     @property

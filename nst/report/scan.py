@@ -137,7 +137,14 @@ def _read_run(folder: Path, sweep: Path) -> Run:
         weights=_strings(result.get("weights")),
         config_sha256=_text(result.get("config_sha256")),
         versions=_strings(result.get("versions")),
+        timelapse=_timelapse(folder, _text(result.get("timelapse"))),
     )
+
+
+def _timelapse(folder: Path, name: str) -> Path | None:
+    """Return the film's file, where it is in the run's folder as ``result.json`` says."""
+    path = folder / name
+    return path if path.parent == folder and path.is_file() else None
 
 
 def _read_result(path: Path) -> tuple[Mapping[str, Any], str]:

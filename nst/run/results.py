@@ -1,21 +1,29 @@
 """`Start`, what is known of a run before it begins, `Result`, when it has ended, and `Sink`."""
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from html import escape
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 from torch import Tensor
 
 from nst.objective import Region, Terms
 from nst.objective.terms import Named
+from nst.pictures import images
 from nst.run.records import Budget, Recovery, Row, Status
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The total of a picture may be this many times that of the image that it was made of before
 # anything is said: rounding to 8 bits costs less, in all that was tried.
 TOLERATED = 1.05
 _NOTHING = 1e-3
+# px on the longer side of a picture in a notebook, which its own would make too large a file.
+_SHOWN = 1024
 
 
 @dataclass(frozen=True)
@@ -96,9 +104,9 @@ def excess(picture: float, optimised: float) -> float | None:
     return picture / optimised if optimised > 0 else math.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
-    """A finished run.
+    """A finished run, which a notebook shows as its picture and a table.
 
     Attributes:
         picture: the image with the lowest total of the size in which the run ended, or with
@@ -142,6 +150,66 @@ class Result:
     yardstick: dict[str, float] | None
     start: Start
     chosen: Mapping[str, object]
+
+    def columns(self) -> dict[str, list[float]]:
+        """What each evaluation measured, as columns, such as `pandas.DataFrame` takes.
+
+        They are `step`, `evaluation`, `seconds`, `scale`, `cost`, `total` and the weighted terms
+        by name, as in `losses.jsonl`, then the unweighted distance of each layer by its name in
+        TensorBoard, such as `per_layer/style/relu1_1`. Of a run without an evaluation there are
+        none.
+        """
+        rows = [
+            {
+                "step": row.step,
+                "evaluation": row.evaluation,
+                "seconds": row.seconds,
+                "scale": row.scale,
+                "cost": row.cost,
+                "total": row.total,
+                **row.terms,
+                **{f"per_layer/{name}": value for name, value in row.layers.items()},
+            }
+            for row in self.losses
+        ]
+        return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+    def curves(self) -> "Figure":
+        """Total and weighted terms against full-size evaluations, on a log scale.
+
+        Of several sizes that in which the run ended is drawn, since their losses do not compare.
+        """
+        from nst.run.plot import draw  # matplotlib is not among what the library alone needs
+
+        return draw([row for row in self.losses if row.scale == self.losses[-1].scale])
+
+    def __repr__(self) -> str:
+        width, height = self.picture.size
+        return (
+            f"<nst.Result {self.status} ({self.stop_reason}): {width} x {height} px, "
+            f"{len(self.losses)} evaluations, total {self.picture_losses.total:.4g}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The picture, no larger than 1024 px, and a small table."""
+        losses = self.picture_losses
+        table = {"total": f"{losses.total:.4g}"}
+        table |= {name: f"{value:.4g}" for name, value in losses.terms.items() if value}
+        if self.yardstick:
+            for term in ("content", "style"):
+                share = self.yardstick[f"{term}_share"]
+                table[f"left of the distance to the {term}"] = f"{100 * share:.3g} %"
+        table["evaluations"] = str(len(self.losses))
+        table["seconds"] = f"{self.seconds:.1f}"
+        table["ended"] = f"{self.status} ({self.error or self.stop_reason})"
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in table.items()
+        )
+        shown = self.picture.copy()
+        shown.thumbnail((_SHOWN, _SHOWN))
+        png = base64.b64encode(images.encoded(shown, ".png")).decode()
+        return f'<img alt="result" src="data:image/png;base64,{png}"><table>{rows}</table>'
 
 
 class Sink(Protocol):

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -89,15 +90,23 @@ class ImageFolder(Tracker):
     Args:
         folder: made where it is missing.
         claim: called with the path of every file before it is written.
+
+    Attributes:
+        intermediate: files of the run's intermediate images, in order, those before a resumption
+            too.
     """
 
     def __init__(self, folder: Path, claim: Callable[[Path], object] = _free) -> None:
+        self.intermediate: list[Path] = []
         self._folder = folder
         self._claim = claim
 
     def on_start(self, start: Start) -> None:
         """Write the inputs: the styles with the colours that the run takes, and the regions."""
         self._folder.mkdir(exist_ok=True)
+        # Files of later evaluations are of before the resumption, which may now go another way.
+        there = (self._path(row.evaluation) for row in start.rows)
+        self.intermediate = [path for path in there if path.exists()]
         self._save(start.content, "content.png")
         for number, style in enumerate(start.styles, start=1):
             self._save(style, "style.png" if number == 1 else f"style_{number}.png")
@@ -106,7 +115,12 @@ class ImageFolder(Tracker):
 
     def on_image(self, evaluation: int, image: Tensor) -> None:
         """Write one image."""
-        self._save(image, f"{evaluation:06d}.png")
+        path = self._path(evaluation)
+        self._save(image, path.name)
+        self.intermediate.append(path)
+
+    def _path(self, evaluation: int) -> Path:
+        return self._folder / f"{evaluation:06d}.png"
 
     def _save(self, image: Tensor, name: str) -> None:
         path = self._folder / name
@@ -225,7 +239,7 @@ class TensorBoard(Tracker):
 
 
 class Progress(Tracker):
-    """Progress bar on a terminal, and one logged estimate of the whole run's time anywhere.
+    """Progress bar on a terminal or in a notebook; anywhere a logged estimate of the whole time.
 
     Args:
         bar: whether there is a bar; of runs side by side each would write over the others'.
@@ -235,10 +249,13 @@ class Progress(Tracker):
     _SAMPLE = 5
 
     def __init__(self, bar: bool = True) -> None:
-        from tqdm import tqdm  # not among what the library alone needs
+        with warnings.catch_warnings():
+            # A notebook without ipywidgets gets a bar of text, which needs no explanation.
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm  # not among what the library alone needs
 
         self._tqdm = tqdm
-        self._shown = bar and sys.stderr.isatty()
+        self._shown = bar and (sys.stderr.isatty() or "ipykernel.zmqshell" in sys.modules)
         self._bar: tqdm[Any] | None = None
         self._start: Start | None = None
         self._first: Row | None = None

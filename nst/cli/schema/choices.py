@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from nst.network import architecture, preprocessing, vgg
 from nst.objective import magnitudes, objective, variation
 from nst.objective.statistics import gram
-from nst.pictures import color, images, regions
+from nst.pictures import color, images, regions, timelapse
 from nst.run import guard, memory
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Policy = guard.Policy
     Precision = objective.Precision
     Resize = images.Resize
+    Timelapse = timelapse.Format
     Format = str
     HistoryPrecision = Literal["fp32", "bf16"]
     InputOrAuto = Literal["auto"] | preprocessing.Convention
@@ -55,6 +56,7 @@ else:
     PoolingOrAuto = _one_of("Pooling", ("auto", *get_args(vgg.Pooling)))
     Precision = _one_of("Precision", get_args(objective.Precision))
     Resize = _one_of("Resize", get_args(images.Resize))
+    Timelapse = _one_of("Timelapse", get_args(timelapse.Format))
 
 
 def names(value: Any) -> Any:

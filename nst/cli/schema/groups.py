@@ -20,9 +20,12 @@ from nst.cli.schema.choices import (
     Policy,
     PoolingOrAuto,
     Precision,
+    Timelapse,
+    names,
 )
 from nst.cli.schema.ranges import above, at_least, not_blank, pictures
 from nst.errors import InputError
+from nst.pictures import timelapse
 
 
 @dataclass
@@ -394,9 +397,17 @@ class OutputConf:
 
     image_every: int | None = MISSING
     format: Format = MISSING
+    timelapse: Timelapse | None = MISSING
 
     def __post_init__(self) -> None:
         at_least("output.image_every", self.image_every, 1)
+        if self.timelapse is not None:
+            if self.image_every is None:
+                raise InputError(
+                    "output.timelapse: is made of the intermediate images, so output.image_every "
+                    "must not be null"
+                )
+            timelapse.check(names(self.timelapse))
 
 
 @dataclass
