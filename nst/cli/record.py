@@ -69,9 +69,7 @@ def read(folder: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def summary(
-    result: Result, seed: int, picture: str, timelapse: str | None = None
-) -> dict[str, Any]:
+def summary(result: Result, seed: int, picture: str, timelapse: str | None) -> dict[str, Any]:
     """What a result says of itself, as plain values.
 
     Args:

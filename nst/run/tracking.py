@@ -251,7 +251,7 @@ class Progress(Tracker):
     def __init__(self, bar: bool = True) -> None:
         with warnings.catch_warnings():
             # A notebook without ipywidgets gets a bar of text, which needs no explanation.
-            warnings.simplefilter("ignore")
+            warnings.filterwarnings("ignore", message="IProgress not found")
             from tqdm.auto import tqdm  # not among what the library alone needs
 
         self._tqdm = tqdm
