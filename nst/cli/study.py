@@ -77,6 +77,11 @@ def jobs(
 
 def _parsed(values: Mapping[str, str], parser: OverridesParser) -> list[Override]:
     """Values of a study's keys, as if they had been typed."""
+    for key, value in values.items():
+        if not isinstance(value, str):  # nor a number, which the schema has made one
+            raise InputError(
+                f"study: {key} must be as on the command line, such as 'a,b', not {value}"
+            )
     found = parser.parse_overrides(prepared([f"{key}={value}" for key, value in values.items()]))
     for one in found:
         if one.is_hydra_override() or one.key_or_group in _OF_THE_COMMAND:
