@@ -134,6 +134,7 @@ def test_settings_of_one_option_replace_those_of_all() -> None:
     [
         ({"sweep": {"hydra/launcher": "batch"}}, "hydra/launcher belongs on the command line"),
         ({"sweep": {"name": "a,b"}}, "name belongs on the command line"),
+        ({"sweep": {"init": ["content", "random"]}}, "init must be as on the command line"),
         ({"each": {"optimzer=adam": {"seed": "1"}}}, r"study\.each\.optimzer=adam: must be"),
         ({"sweep": {"init": "a"}, "each": {"init": {"seed": "1"}}}, "KEY=VALUE"),
     ],

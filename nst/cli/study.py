@@ -77,6 +77,11 @@ def jobs(
 
 def _parsed(values: Mapping[str, str], parser: OverridesParser) -> list[Override]:
     """Values of a study's keys, as if they had been typed."""
+    for key, value in values.items():
+        if not isinstance(value, str):  # nor a number, which the schema has made one
+            raise InputError(
+                f"study: {key} must be as on the command line, such as 'a,b', not {value}"
+            )
     typed = [f"{key}={value}" for key, value in values.items()]
     found = parser.parse_overrides(prepared([*typed, "--multirun"])[:-1])
     for one in found:
