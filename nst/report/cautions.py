@@ -12,27 +12,28 @@ UNEQUAL_BUDGETS = 1.1  # ratio of most to fewest evaluations from which it is wo
 
 def cautions(sweep: Sweep, comparability: Comparability, ranking: Ranking) -> tuple[str, ...]:
     """Return one sentence or two for each reason to read the findings with care."""
-    found = [
-        _differing(aspect, values, comparability, ranking)
-        for aspect, values in comparability.differing.items()
-    ]
+    found = _differing(comparability, ranking)
     found += _network(sweep) + _without_result(sweep) + _unequal_budgets(sweep)
     found += _unmeasured(sweep) + _worse_pictures(sweep)
     return tuple(found)
 
 
-def _differing(
-    aspect: str, values: tuple[str, ...], comparability: Comparability, ranking: Ranking
-) -> str:
+def _differing(comparability: Comparability, ranking: Ranking) -> list[str]:
+    if not comparability.differing:
+        return []
+    used = text.listed([_values(*item) for item in comparability.differing.items()])
+    then = f"so they are ranked by {ranking.name}"
+    if ranking.groups == comparability.groups:
+        then = "and only runs that share them are ranked together"
+    elif len(set(ranking.groups.values())) > 1:
+        then += ", and only with those that it can be compared with"
+    return [f"The runs used {used}: their totals are not comparable, {then}."]
+
+
+def _values(aspect: str, values: tuple[str, ...]) -> str:
     shown = aspect in ("network weights", "image size")
     listed = f" ({'; '.join(value or 'unknown' for value in values)})" if shown else ""
-    ranked = ranking.groups == comparability.groups
-    then = (
-        "their totals are not comparable, and only runs that share them are ranked together"
-        if ranked
-        else f"their totals are not comparable, so they are ranked by {ranking.name}"
-    )
-    return f"The runs used {len(values)} different {_plural(aspect)}{listed}: {then}."
+    return f"{len(values)} different {_plural(aspect)}{listed}"
 
 
 def _plural(aspect: str) -> str:

@@ -21,7 +21,7 @@ from nst.report.measures import (
     target_total,
 )
 from nst.report.observations import Observation, observe
-from nst.report.ranking import Comparability, Ranking, compare, pick
+from nst.report.ranking import OBJECTIVE, Comparability, Ranking, compare, pick
 from nst.report.runs import Run, Sweep
 from nst.report.settings import Setting, settings_of
 
@@ -102,7 +102,7 @@ def find(sweep: Sweep) -> Findings:
     return Findings(
         ranked_by=ranking.name,
         measure=ranking.short,
-        headline=headline(per_setting, ranking),
+        headline=headline(per_setting, ranking, comparability),
         best=_best_run(sweep, ranking),
         counts=dict(Counter(run.status for run in sweep.runs)),
         warnings=cautions(sweep, comparability, ranking),
@@ -202,16 +202,20 @@ def _baseline(levels: Sequence[str], contexts: Sequence[Mapping[str, float]]) ->
     return min(levels, key=typical, default="")
 
 
-def headline(settings: Sequence[SettingFinding], ranking: Ranking) -> str:
+def headline(
+    settings: Sequence[SettingFinding], ranking: Ranking, comparability: Comparability
+) -> str:
     """Answer in a sentence which setting did best, by how much and in what time."""
     scored = [(item.score.mean, item) for item in settings if item.score is not None]
     if not scored:
         return "No run finished with a finite loss, so there is nothing to compare."
     groups = dict.fromkeys(item.setting.group for _, item in scored)
     if len(groups) > 1:
+        by_total = ranking.groups == comparability.groups
+        apart = [name for name in comparability.differing if by_total or name not in OBJECTIVE]
         return (
-            f"These runs minimised {len(groups)} different objectives, so there is no overall "
-            "winner: compare only runs that share one."
+            f"The runs differ in {text.listed(apart)}, so there is no overall winner: compare only "
+            f"those that share {'it' if len(apart) == 1 else 'them'}."
         )
     ranked = sorted(scored, key=lambda pair: pair[0])
     (lowest, best), (highest, worst) = ranked[0], ranked[-1]

@@ -124,8 +124,14 @@ class Run:
         return DEFAULT if node is None or isinstance(node, Mapping | list) else str(node)
 
     def level(self, key: str) -> str:
-        """Return the setting of ``key``, ``?`` where no settings could be read."""
-        return self.value(key) if self.overrides or self.config else "?"
+        """Return the setting of ``key``, ``?`` where no settings could be read.
+
+        Of ``model.weights=auto`` it says which were found.
+        """
+        if not (self.overrides or self.config):
+            return "?"
+        value, source = self.value(key), self.weights.get("source")
+        return f"auto ({source})" if (key, value) == ("model.weights", "auto") and source else value
 
 
 @dataclass(frozen=True)

@@ -98,13 +98,6 @@ def _names(levels: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _level(run: Run, key: str) -> str:
-    if not (run.overrides or run.config):
-        return "?"
-    level, source = run.value(key), run.weights.get("source")
-    return f"auto ({source})" if (key, level) == ("model.weights", "auto") and source else level
-
-
 def _read_run(folder: Path, sweep: Path) -> Run:
     hydra = record_of(folder)
     result, problem = _read_result(folder / "result.json")

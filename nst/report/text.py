@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 OPTIMIZERS = {"adam": "Adam", "lbfgs": "L-BFGS"}
 LONGEST_LEVEL = 28  # characters; longer levels (paths, lists) are cut in their middle
@@ -59,6 +59,11 @@ def count(value: float | None) -> str:
 def percent(share: float | None) -> str:
     """Write a share in [0, 1] as a percentage."""
     return "-" if share is None or math.isnan(share) else f"{100 * share:.3g} %"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Join words: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def level(value: str) -> str:
