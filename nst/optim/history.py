@@ -17,7 +17,8 @@ _CURVATURE = 1e-10
 # What is kept where memory allows, and what is kept in full precision if at all.
 PAIRS, FEWEST_EXACT = 100, 20
 # Vectors as long as the gradient that a run needs beside the history when its first evaluation is
-# done: those of an iteration, the best image, one that is saved. Measured at 2048 and 4096 px.
+# done, by count: the last gradient, direction and change, two sums on the way to the next direction,
+# the best image, and an image that is being saved, in float32 and in 8 bits.
 _BESIDE = 8
 
 
