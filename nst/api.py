@@ -14,12 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from nst.errors import InputError, one_of
+from nst.free_memory import give_back
 from nst.network.architecture import ARCHITECTURES, Architecture
 from nst.network.plausible import warn_of_wrong_input
 from nst.network.vgg import VGG, Trunk
 from nst.objective import Objective, Precision, Region, Source, Terms, transfer
 from nst.objective.balanced import balanced
-from nst.objective.cost import extra, largest_piece
+from nst.objective.cost import extra, largest_piece, needed
 from nst.objective.gradients import balanced_by_gradients
 from nst.objective.magnitudes import factors
 from nst.objective.objective import fitted
@@ -49,7 +50,7 @@ from nst.run.devices import (
     wake,
 )
 from nst.run.guard import Guard
-from nst.run.memory import choose_tile_size, explained
+from nst.run.memory import check_history, choose_tile_size, explained
 from nst.run.records import Budget, Outcome
 from nst.run.results import PictureLosses, Result, Start
 from nst.run.specs import Compute, Keep, Loss, Network, at_least_1
@@ -165,6 +166,7 @@ def stylize(
     shape = pictures.shape(size)
     with ExitStack() as settings:
         settings.enter_context(isolated(seed, where))
+        give_back(where)
         wake(where)
         settings.enter_context(deterministic(compute.deterministic))
         settings.enter_context(tf32(compute.precision == "tf32"))
@@ -213,6 +215,14 @@ def stylize(
             checkpoint_seconds=keep.checkpoint_seconds,
             stop_requested=stop_requested,
         )
+        if not keep.resume:
+            check_history(
+                trainer.state.optimizer,
+                budget.evaluations,
+                where,
+                *shape,
+                needed(*shape, compute.precision, tile_size, more),
+            )
         trainer.identity = identity.describe(
             {
                 **plan.identity(),

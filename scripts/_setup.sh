@@ -19,7 +19,7 @@ set_up() {
     exit 2
   }
   echo "Installing into .venv (PyTorch is large: this takes some minutes the first time)"
-  if [ "$(uname)" = Linux ]; then
+  if [ "$(uname)" = Linux ] && [ -z "${PIP_EXTRA_INDEX_URL:-}" ]; then
     echo "About 3 GB are downloaded, most of it CUDA, which PyTorch uses on NVIDIA GPUs. A tenth of it will"
     echo "do without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu $0"
   fi

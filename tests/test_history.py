@@ -1,6 +1,7 @@
 """How much history L-BFGS keeps where memory is short, and that saving it takes no second copy."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from torch import Tensor
 
 import nst
 from nst.errors import InputError
+from nst.objective.cost import needed
 from nst.optim import history
 from nst.optim.lbfgs import LBFGS
-from nst.run import checkpoint
+from nst.optim.optimizers import OptimizerFactory
+from nst.run import checkpoint, memory
 from support import xor_picture
 
 COUNT = 1000
@@ -20,17 +23,12 @@ BESIDE = history._BESIDE * 4 * COUNT
 
 
 def chosen(
-    monkeypatch: pytest.MonkeyPatch,
-    rows: float | None,
-    size: int | None = None,
-    dtype: torch.dtype | None = None,
+    monkeypatch: pytest.MonkeyPatch, rows: float | None, kept: torch.dtype = torch.float32
 ) -> tuple[int, torch.dtype, int]:
     """Pairs, type and steps where there is room for so many rows in float32."""
-    room = None if rows is None else int((rows * PAIR + BESIDE) / 0.9) + 1
+    room = None if rows is None else int((rows * PAIR + BESIDE) / history._SHARE) + 1
     monkeypatch.setattr(history, "free", lambda device: room)
-    options = {"history_size": size, "history_dtype": dtype, "max_iter": 20}
-    history.fit(options, COUNT, torch.float32, torch.device("cpu"))
-    return options["history_size"], options["history_dtype"], options["max_iter"]
+    return history.choose(COUNT, torch.float32, kept, 20, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -39,11 +37,10 @@ def chosen(
         (None, (100, torch.float32, 20)),  # nobody knows
         (120, (100, torch.float32, 20)),
         (119, (99, torch.float32, 20)),
-        (60, (48, torch.float32, 12)),
-        (25, (20, torch.float32, 5)),
-        (24, (20, torch.float32, 4)),
-        (23, (37, torch.bfloat16, 9)),  # rather than fewer than 20
-        (2, (3, torch.bfloat16, 1)),
+        (40, (20, torch.float32, 20)),
+        (39, (58, torch.bfloat16, 20)),  # rather than fewer than 20
+        (20, (20, torch.bfloat16, 20)),
+        (19, (29, torch.bfloat16, 9)),  # and then shorter steps
         (1, (1, torch.bfloat16, 1)),
     ],
 )
@@ -58,18 +55,37 @@ def test_as_many_pairs_are_kept_as_fit(
 
 
 def test_half_precision_is_kept_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chosen(monkeypatch, 60, dtype=torch.bfloat16) == (100, torch.bfloat16, 20)
+    assert chosen(monkeypatch, 60, torch.bfloat16) == (100, torch.bfloat16, 20)
 
 
-def test_what_cannot_fit_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chosen(monkeypatch, 70, size=50) == (50, torch.float32, 20)
-    with pytest.raises(InputError, match=r"history_size=51: takes .* GiB, and .* GiB are free"):
-        chosen(monkeypatch, 70, size=51)
-    with pytest.raises(InputError, match="optimizer=adam or a smaller size takes less"):
+def test_no_room_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"two pairs of vectors take .* GiB, and .* GiB are left"):
         chosen(monkeypatch, 0.4)
-    monkeypatch.setattr(history, "free", lambda device: 100 * PAIR)
-    with pytest.raises(InputError, match="history_size=100: takes"):
-        nst.lbfgs_torch([torch.zeros(COUNT)])
+
+
+@pytest.mark.parametrize("make", [nst.lbfgs, nst.lbfgs_torch])
+def test_a_history_that_cannot_fit_is_refused_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, make: OptimizerFactory
+) -> None:
+    evaluation = needed(32, 32, "fp32")
+    pair = 2 * 3 * 32 * 32 * 4
+    monkeypatch.setattr(memory, "free", lambda device: evaluation + 50 * pair)
+
+    def run(size: int, evaluations: int) -> nst.Result:
+        return nst.stylize(
+            xor_picture(),
+            xor_picture(),
+            size=32,
+            resize="stretch",
+            network=nst.Network("embedded"),
+            optimizer=partial(make, history_size=size),
+            budget=nst.Budget(evaluations=evaluations),
+            compute=nst.Compute(memory="full"),
+        )
+
+    with pytest.raises(InputError, match=r"history_size=51: takes 0.0 GiB, and an evaluation"):
+        run(51, 100)
+    assert run(51, 2).chosen.get("history_size", 51) == 51  # no more than 2 pairs come together
 
 
 def iterates(**options: object) -> list[Tensor]:
@@ -96,7 +112,7 @@ def test_shorter_steps_change_no_iterate() -> None:
 
 def test_a_run_records_what_it_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = 3 * 32 * 32
-    room = int((50 * 8 * variables + history._BESIDE * 4 * variables) / 0.9)
+    room = int((50 * 8 * variables + history._BESIDE * 4 * variables) / history._SHARE) + 1
     monkeypatch.setattr(history, "free", lambda device: room)
     result = nst.stylize(
         xor_picture(),
@@ -107,7 +123,7 @@ def test_a_run_records_what_it_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         parametrization=nst.pixel,
         budget=nst.Budget(evaluations=3),
     )
-    assert result.chosen == {"history_size": 40, "history_precision": "fp32"}
+    assert result.chosen == {"history_size": 30, "history_precision": "fp32", "max_iter": 20}
 
 
 def test_a_checkpoint_of_a_history_is_no_second_copy(tmp_path: Path) -> None:
@@ -122,8 +138,9 @@ def test_a_checkpoint_of_a_history_is_no_second_copy(tmp_path: Path) -> None:
     assert torch.equal(found["n"], ring[3, 3])
 
 
-def test_options_of_a_checkpoint_count_and_not_those_of_the_machine(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("room", [2**30, 1])
+def test_what_a_checkpoint_kept_counts_and_not_what_is_free_now(
+    monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     def made(x: Tensor) -> LBFGS:
         return LBFGS([x], history_size=None, max_iter=3)
@@ -144,7 +161,7 @@ def test_options_of_a_checkpoint_count_and_not_those_of_the_machine(
     kept = first.chosen
     assert kept["history_size"] == 27
     saved = json.loads(json.dumps(kept))
-    monkeypatch.setattr(history, "free", lambda device: 2**30)
+    monkeypatch.setattr(history, "free", lambda device: room)
     other = made(x)
     other.load_state_dict(first.state_dict())
     assert other.chosen == saved

@@ -67,6 +67,13 @@ def test_starts_without_noise_have_no_seeds() -> None:
     ]
 
 
+def test_a_key_counts_however_it_is_written() -> None:
+    assert jobs_of(OWN, "++size=32", "init='random'") == [
+        "init='random' ++size=32 seed=0",
+        "init='random' ++size=32 seed=1",
+    ]
+
+
 def test_each_optimizer_has_rates_of_its_own() -> None:
     jobs = [job.split() for job in jobs_of(shipped("learning_rates"))]
     rates = {name: {rate for one, rate in jobs if one == name} for name, _ in jobs}

@@ -181,7 +181,21 @@ def test_film_of_a_failed_run_ends_with_its_best_picture(tmp_path: Path) -> None
 def test_no_film_is_made_unless_asked_for(tmp_path: Path) -> None:
     build.run(composed(*TINY), tmp_path, {}, lambda: None)
     assert not list(tmp_path.glob("timelapse*"))
-    assert json.loads((tmp_path / "result.json").read_text())["timelapse"] is None
+    assert "timelapse" not in json.loads((tmp_path / "result.json").read_text())
+
+
+def test_a_film_that_cannot_be_made_spoils_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ImageError("000001.png: cannot be read")
+
+    monkeypatch.setattr(timelapse, "save", fail)
+    build.run(composed(*TINY, "output.timelapse=gif"), tmp_path, {}, lambda: None)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["status"] == "ok"
+    assert "timelapse" not in record
+    assert "No timelapse: 000001.png: cannot be read" in caplog.text
 
 
 def test_film_without_images_is_refused_before_the_run(

@@ -57,7 +57,11 @@ log = logging.getLogger(__name__)
 # Hydra takes launchers from the namespace package `hydra_plugins` alone.
 sys.path.append(str(Path(__file__).resolve().parent / "plugins"))
 
-_SWEEPER = "hydra_plugins.nst_sweeper.StudySweeper"
+# That of the config, and Hydra's own: both know all jobs beforehand.
+_SWEEPERS = (
+    "hydra_plugins.nst_sweeper.StudySweeper",
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+)
 # Carries the overrides that all jobs of a sweep share into the processes of the jobs.
 _CONSTANTS = "NST_SWEEP_CONSTANTS"
 _SLUG_LENGTH = 120  # bytes
@@ -218,9 +222,9 @@ def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
             that of another program.
     """
     sweeper = config.hydra.sweeper
-    if sweeper._target_ != _SWEEPER:
-        if config.study is not None:
-            raise InputError("study: has a sweep of its own, so it cannot be searched as well")
+    if config.study is not None and sweeper._target_ != _SWEEPERS[0]:
+        raise InputError("study: has a sweep of its own, which another hydra/sweeper cannot do")
+    if sweeper._target_ not in _SWEEPERS:
         return  # a search, which proposes its values later
     loader = GlobalHydra.instance().config_loader()
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]

@@ -40,6 +40,9 @@ from nst.run.strategy import Alone, Strategy
 
 log = logging.getLogger(__name__)
 
+# What ends a job from outside, by a system that soon kills it.
+_HURRIED = ("SIGTERM", "SIGUSR1")
+
 # Groups whose options are columns of TensorBoard's table.
 _HPARAM_GROUPS = (
     "optimizer init parametrization gamut color regions loss style_loss content_loss model "
@@ -135,11 +138,17 @@ def run(
                 own.forget(other)
         images.save(result.picture, target, about)
         own.seal(target)
-        if film:
-            timelapse.save(pictures.intermediate, result.picture, film)
-            own.seal(film)
-        summary = record.summary(result, options.seed, target.name, film.name if film else None)
+        summary = record.summary(result, options.seed, target.name)
         record.write(folder, sha256, summary)
+        # The run is whole without it; and what ends a job from outside does not wait long.
+        if film and result.stop_reason not in _HURRIED:
+            try:
+                timelapse.save(pictures.intermediate, result.picture, film)
+            except (InputError, OSError, ValueError) as error:
+                log.warning("No timelapse: %s", error)
+            else:
+                own.seal(film)
+                record.write(folder, sha256, {**summary, "timelapse": film.name})
     return result
 
 

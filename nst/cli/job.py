@@ -149,8 +149,8 @@ class Job:
                 _loss_of_saving(config, losses.clipped),
             )
         log.info("Picture: %s", from_here(build.picture(folder, config)))
-        if film := build.timelapse_of(folder, config):
-            log.info("Timelapse: %s", from_here(film))
+        if film := record.read(folder).get("timelapse"):
+            log.info("Timelapse: %s", from_here(folder / film))
         if result.status == "interrupted":
             again = shlex.quote(f"resume={from_here(folder)}")
             log.info("python -m nst %s goes on with it", again)

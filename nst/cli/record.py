@@ -69,14 +69,13 @@ def read(folder: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def summary(result: Result, seed: int, picture: str, timelapse: str | None) -> dict[str, Any]:
+def summary(result: Result, seed: int, picture: str) -> dict[str, Any]:
     """What a result says of itself, as plain values.
 
     Args:
         result: of the run.
         seed: likewise.
         picture: name of its file.
-        timelapse: name of the file of the film, where there is one.
     """
     last = result.losses[-1] if result.losses else None
     resumed = result.start.rows
@@ -89,7 +88,6 @@ def summary(result: Result, seed: int, picture: str, timelapse: str | None) -> d
         "final": last.as_columns() if last else None,
         "best": result.best.as_columns() if result.best else None,
         "picture": {"file": picture, **_finite(losses)},
-        "timelapse": timelapse,
         "yardstick": result.yardstick and _finite(result.yardstick),
         "scales": _finite({str(side): found for side, found in result.scales.items() if found}),
         "recoveries": [asdict(one) for one in result.recoveries],

@@ -53,8 +53,12 @@ def expand(arguments: Sequence[str]) -> list[str]:
         raise InputError(f"resume={folder}: that run ended before its first checkpoint")
     again = {_key(argument) for argument in arguments if not argument.startswith("-")}
     # A job of a study goes on alone, with what the study had for it.
-    left_out = {*again, "resume", "study"}
-    earlier = [override for override in before if _key(override) not in left_out]
+    left_out = {*again, "resume"}
+    earlier = [
+        override
+        for override in before
+        if _key(override) not in left_out and _key(override).partition(".")[0] != "study"
+    ]
     settings = _mapping(asked / "hydra.yaml").get("hydra", {}).get("runtime", {})
     places = _places(folder, settings)
     earlier += [

@@ -26,7 +26,7 @@ def overrides(
 ) -> list[Override]:
     """What all jobs of a sweep share, and what is combined: the study's, then the command line's.
 
-    Of a key that is in both, the last one counts, in the first one's place.
+    Of a key that is there twice, the last one counts later on, in the first one's place.
 
     Args:
         study: the config's node, see `nst.cli.schema.StudyConf`.
@@ -38,7 +38,14 @@ def overrides(
         hydra.errors.HydraException: a value of the study that cannot be parsed.
     """
     own = _parsed(study.sweep, parser) if study is not None else []
-    return [*own, *given]
+    # With a + before it, Hydra takes the same key for another one.
+    typed = {_target(one): one.get_key_element() for one in given}
+    kept = [
+        one
+        for one in own
+        if typed.get(_target(one), one.get_key_element()) == one.get_key_element()
+    ]
+    return [*kept, *given]
 
 
 def jobs(
@@ -59,20 +66,26 @@ def jobs(
     found = _combined(overrides(study, given, parser))
     if study is None:
         return found
-    typed = {(one.key_or_group, one.package) for one in given}
+    typed = {_target(one) for one in given}
     more = [
         (
             _condition(text, study.sweep, parser),
-            [v for v in _parsed(values, parser) if (v.key_or_group, v.package) not in typed],
+            [one for one in _parsed(values, parser) if _target(one) not in typed],
         )
         for text, values in study.each.items()
     ]
     all_jobs = []
     for job in found:
-        own = [one for condition, values in more if condition & set(job) for one in values]
+        has = _values(parser.parse_overrides(job))
+        own = [one for condition, values in more if condition & has for one in values]
         all_jobs += _combined([*parser.parse_overrides(job), *own])
     # Where `each` has other values of a key that is swept, several jobs become the same.
     return [list(job) for job in dict.fromkeys(map(tuple, all_jobs))]
+
+
+def _target(override: Override) -> tuple[str, str | None]:
+    """The key or group that an override sets, and where."""
+    return override.key_or_group, override.package
 
 
 def _parsed(values: Mapping[str, str], parser: OverridesParser) -> list[Override]:
@@ -90,19 +103,23 @@ def _parsed(values: Mapping[str, str], parser: OverridesParser) -> list[Override
     return found
 
 
-def _condition(text: str, sweep: Mapping[str, str], parser: OverridesParser) -> set[str]:
-    """The overrides of which a job must have one."""
+def _condition(
+    text: str, sweep: Mapping[str, str], parser: OverridesParser
+) -> set[tuple[str, str]]:
+    """The keys with their values of which a job must have one."""
     key, equals, _ = text.partition("=")
     if not equals or key not in sweep:
         raise InputError(
             f"study.each.{text}: must be KEY=VALUE with a key of study.sweep "
             f"({', '.join(sweep) or 'which is empty'})"
         )
-    return {
-        one
-        for job in _combined(parser.parse_overrides(prepared([text, "--multirun"])[:-1]))
-        for one in job
-    }
+    jobs_with = _combined(parser.parse_overrides(prepared([text, "--multirun"])[:-1]))
+    return {found for job in jobs_with for found in _values(parser.parse_overrides(job))}
+
+
+def _values(overrides: Sequence[Override]) -> set[tuple[str, str]]:
+    """Keys with their values, however these are quoted."""
+    return {(one.key_or_group, str(one.value())) for one in overrides}
 
 
 def _combined(found: Sequence[Override]) -> list[list[str]]:

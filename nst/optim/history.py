@@ -1,14 +1,14 @@
 """L-BFGS's history: its pairs in two pieces of memory, and how many of them there is room for."""
 
 import logging
-import mmap
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nst.errors import InputError
-from nst.free_memory import free
+from nst.free_memory import free, gib
 
 log = logging.getLogger(__name__)
 
@@ -17,80 +17,63 @@ _CURVATURE = 1e-10
 # What is kept where memory allows, and what is kept in full precision if at all.
 PAIRS, FEWEST_EXACT = 100, 20
 # Vectors as long as the gradient that a run needs beside the history when its first evaluation is
-# done, by count: the last gradient, direction and change, two sums on the way to the next direction,
-# the best image, and an image that is being saved, in float32 and in 8 bits.
+# done, by count: the last gradient, direction and change, two sums on the way to the next
+# direction, the best image, and an image that is being saved, in float32 and in 8 bits.
 _BESIDE = 8
+# Of the memory that is free, since others want some too.
+_SHARE = 0.9
+# A history that takes more than this share of it is taken at once, so that a run beside this one
+# sees that it is gone.
+_LARGE = 0.25
 
 
-def fit(
-    options: dict[str, Any],
-    count: int,
-    dtype: torch.dtype,
-    device: torch.device,
-    share: float = 0.9,
-) -> None:
-    """Set `history_size`, `history_dtype` and `max_iter` to what there is memory for.
+def choose(
+    count: int, dtype: torch.dtype, kept: torch.dtype, longest: int, device: torch.device
+) -> tuple[int, torch.dtype, int]:
+    """How many pairs there is memory for, up to 100.
 
-    A `history_size` of None becomes as many pairs as fit, up to 100, and in bfloat16 where fewer
-    than 20 would fit otherwise. The state before a step must still be there after it, so a step's
-    pairs need rows besides. Where memory is short steps become shorter too, which changes no
-    iterate.
+    The state before a step must still be there after it, so a step's pairs need rows besides. Where
+    fewer than 20 pairs would fit, they are kept in bfloat16; where that is not enough either, steps
+    become shorter. The iterates are the same with shorter steps, but `budget.steps` counts them.
 
     Args:
-        options: of the optimizer.
         count: how many variables there are.
         dtype: of the variables.
+        kept: in what pairs are kept if there is memory.
+        longest: iterations per step, at most.
         device: where they are.
-        share: of the memory that is free now; others want some too.
+
+    Returns:
+        How many pairs, in what, and iterations per step.
 
     Raises:
-        InputError: there is no room for what was asked for, or for a single pair.
+        InputError: there is no room for two rows.
     """
-    room = free(device)
-    if room is not None:
-        room = max(0, int(share * room) - _BESIDE * count * dtype.itemsize)
-    asked, longest = options["history_size"], options["max_iter"]
-    kept = options["history_dtype"] or dtype
-    if asked is not None:
-        options["history_dtype"] = kept
-        needed = 2 * (asked + longest) * count * kept.itemsize
-        if room is not None and needed > room:
-            raise InputError(
-                f"optimizer.history_size={asked}: takes {_gib(needed)}, and {_gib(room)} are free "
-                f"for it (optimizer=lbfgs optimizer.history_size=auto takes what fits)"
-            )
-        return
-    pairs, steps = _fitting(room, 2 * count * kept.itemsize, longest)
-    if pairs < FEWEST_EXACT and kept.itemsize > torch.bfloat16.itemsize:
+    available = free(device)
+    if available is None:
+        return PAIRS, kept, longest
+    room = max(0, int(_SHARE * available) - _BESIDE * count * dtype.itemsize)
+    rows = room // (2 * count * kept.itemsize)
+    if rows < FEWEST_EXACT + longest and kept.itemsize > torch.bfloat16.itemsize:
         kept = torch.bfloat16
-        pairs, steps = _fitting(room, 2 * count * kept.itemsize, longest)
+        rows = room // (2 * count * kept.itemsize)
+    # A quarter of the rows for the steps, where they cannot have as many as they would.
+    steps = longest if rows >= FEWEST_EXACT + longest else min(longest, max(1, rows // 4))
+    pairs = min(PAIRS, rows - steps)
     if pairs < 1:
         raise InputError(
-            f"optimizer.history_size=auto: a pair takes {_gib(2 * count * kept.itemsize)}, and "
-            f"{_gib(room or 0)} are free for it (optimizer=adam or a smaller size takes less)"
+            f"no memory for L-BFGS: two pairs of vectors take {gib(4 * count * kept.itemsize)}, "
+            f"and {gib(room)} are left for them (optimizer=adam or a smaller size takes less)"
         )
-    options.update(history_size=pairs, history_dtype=kept, max_iter=steps)
     if pairs < PAIRS:
         log.info(
-            "L-BFGS keeps the last %d of %d pairs of vectors, in %s: %s are free for them",
+            "L-BFGS keeps %d pairs of vectors instead of %d, in %s: %s are left for them",
             pairs,
             PAIRS,
             str(kept).removeprefix("torch."),
-            _gib(room or 0),
+            gib(room),
         )
-
-
-def _fitting(room: int | None, pair: int, longest: int) -> tuple[int, int]:
-    """How many pairs fit, and how long steps may be; both sizes in bytes."""
-    if room is None or room // pair >= PAIRS + longest:
-        return PAIRS, longest
-    rows = room // pair
-    steps = min(longest, max(1, rows // 5))
-    return min(PAIRS, rows - steps), steps
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.2g} GiB"
+    return pairs, kept, steps
 
 
 class History:
@@ -100,15 +83,18 @@ class History:
     a step are still there after it.
 
     Args:
-        like: gives the rows' length, type and device.
-        options: of the optimizer, as `fit` leaves them.
+        like: gives the rows' length and device.
+        options: of the optimizer, with `history_size` and `history_dtype` settled.
     """
 
     def __init__(self, like: Tensor, options: dict[str, Any]) -> None:
         self._size = options["history_size"]
         self._rows = self._size + options["max_iter"]
         shape = self._rows, like.numel()
-        self._s, self._y = (_empty(shape, like, options["history_dtype"]) for _ in range(2))
+        self._s, self._y = (like.new_empty(shape, dtype=options["history_dtype"]) for _ in range(2))
+        if like.device.type == "cpu" and 2 * self._s.nbytes > _LARGE * (free(like.device) or inf):
+            self._s.zero_()
+            self._y.zero_()
         self._first, self._count = 0, 0
         # The products are few and the solution's accuracy depends on them. MPS has no float64.
         small = torch.float32 if like.device.type == "mps" else torch.float64
@@ -213,15 +199,3 @@ def _bordered(matrix: Tensor, column: Tensor) -> Tensor:
     So Y^T Y stays symmetric; of S^T Y nobody looks below the diagonal.
     """
     return torch.cat([torch.cat([matrix, column[:-1, None]], 1), column[None]], 0)
-
-
-def _empty(shape: tuple[int, int], like: Tensor, dtype: torch.dtype) -> Tensor:
-    """A matrix whose memory goes back to the system as soon as nobody uses it.
-
-    What glibc frees it may keep, see `nst.run.devices.memory_kept`, and then the next size of a
-    pyramid could not tell that there is room for its own history.
-    """
-    if like.device.type != "cpu":
-        return like.new_empty(shape, dtype=dtype)
-    size = shape[0] * shape[1] * dtype.itemsize
-    return torch.frombuffer(mmap.mmap(-1, max(size, 1)), dtype=dtype).view(shape)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nst.optim.history import History, fit
+from nst.optim.history import History, choose
 from nst.optim.readback import Readback
 
 
@@ -39,7 +39,7 @@ class LBFGS(Optimizer):
         lr: step length along the quasi-Newton direction.
         max_iter: iterations, and so evaluations, per step.
         history_size: how many pairs (s, y) the curvature estimate keeps; None is as many as there
-            is memory for when the first evaluation is done, see `nst.optim.history.fit`.
+            is memory for when the first evaluation is done, see `nst.optim.history.choose`.
         tolerance_grad: the step ends where no gradient component is larger.
         tolerance_change: the step ends where variables or loss change less.
         history_dtype: in what the pairs are kept; None is the variables' own type. `bfloat16`
@@ -77,11 +77,14 @@ class LBFGS(Optimizer):
 
     @property
     def chosen(self) -> dict[str, object]:
-        """What is kept, once the first evaluation has been done."""
+        """What is kept, and how long a step may be, once the first evaluation has been done."""
+        if self._history is None:
+            return {}
         options = self.param_groups[0]
-        dtype = options["history_dtype"]
-        precision = "bf16" if dtype == torch.bfloat16 else "fp32"
-        return {"history_size": options["history_size"], "history_precision": precision}
+        name = str(options["history_dtype"]).removeprefix("torch.")
+        precision = {"bfloat16": "bf16", "float32": "fp32"}.get(name, name)
+        kept = {"history_size": options["history_size"], "history_precision": precision}
+        return {**kept, "max_iter": options["max_iter"]}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -100,7 +103,7 @@ class LBFGS(Optimizer):
         settled: Readback | None = None
         for iteration in range(1, options["max_iter"] + 1):
             if self._direction is None:
-                fit(options, gradient.numel(), gradient.dtype, gradient.device)
+                self._settle(gradient)
                 self._history = History(gradient, options)
                 direction, length = -gradient, (1 / gradient.abs().sum()).clamp(max=1)
             else:
@@ -155,10 +158,18 @@ class LBFGS(Optimizer):
         self._direction, self._length, self._gradient, self._loss = (
             state[name].to(device).clone() for name in ("d", "t", "prev_flat_grad", "prev_loss")
         )
-        options = self.param_groups[0]
-        fit(options, self._direction.numel(), self._direction.dtype, device)
-        self._history = History(self._direction, options)
+        self._settle(self._direction)
+        self._history = History(self._direction, self.param_groups[0])
         self._history.restore(state)
+
+    def _settle(self, like: Tensor) -> None:
+        """Decide what is kept; of a state that was saved that is decided."""
+        options = self.param_groups[0]
+        kept = options["history_dtype"] or like.dtype
+        size, longest = options["history_size"], options["max_iter"]
+        if size is None:
+            size, kept, longest = choose(like.numel(), like.dtype, kept, longest, like.device)
+        options.update(history_size=size, history_dtype=kept, max_iter=longest)
 
     def _next_direction(self, gradient: Tensor) -> Tensor:
         # The first iteration has made both.

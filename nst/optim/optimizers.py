@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nst.errors import InputError
-from nst.optim.history import PAIRS, fit
+from nst.optim.history import PAIRS
 from nst.optim.lbfgs import LBFGS
 
 OptimizerFactory = Callable[[list[Tensor]], Optimizer]
@@ -116,8 +116,8 @@ def lbfgs(
         lr: step length along the quasi-Newton direction; 1 is the natural one.
         max_iter: iterations per step.
         history_size: how many past steps the curvature estimate keeps; memory is twice this many
-            images. `auto` is 100, or what there is memory for, see `nst.optim.history.fit`; with a
-            line search 100.
+            images. `auto` is 100, or what there is memory for, see
+            `nst.optim.history.choose`; with a line search 100.
         line_search_fn: `strong_wolfe`, or None for the fixed step length.
         tolerance_grad: the step ends where no gradient component is larger.
         tolerance_change: the step ends where variables or loss change less.
@@ -128,8 +128,7 @@ def lbfgs(
             as they come. A line search bounds steps by itself.
 
     Raises:
-        InputError: a line search together with a history in bf16; or there is no memory for the
-            history.
+        InputError: a line search together with a history in bf16.
     """
     if line_search_fn is None:
         dtype = torch.bfloat16 if history_precision == "bf16" else None
@@ -165,8 +164,7 @@ def lbfgs_torch(
     The parameters are those of `lbfgs`; a `history_size` of `auto` is 100.
 
     Raises:
-        InputError: a history in bf16 or a bound on steps, which torch has not; or there is no
-            memory for the history.
+        InputError: a history in bf16 or a bound on steps, which torch has not.
     """
     if max_step_rms is not None:
         raise InputError("optimizer.max_step_rms needs optimizer=lbfgs; torch's has no such bound")
@@ -174,17 +172,11 @@ def lbfgs_torch(
         raise InputError(
             "optimizer.history_precision=bf16 needs optimizer=lbfgs and line_search_fn=null"
         )
-    size = PAIRS if history_size == "auto" else history_size
-    if params:  # torch's own error says more of an empty list
-        kept = {"history_size": size, "history_dtype": None, "max_iter": 0}
-        count = sum(variable.numel() for variable in params)
-        # The evaluation, which has not been yet, may take the other half.
-        fit(kept, count, params[0].dtype, params[0].device, share=0.5)
     return torch.optim.LBFGS(
         params,
         lr=lr,
         max_iter=max_iter,
-        history_size=size,
+        history_size=PAIRS if history_size == "auto" else history_size,
         line_search_fn=line_search_fn,
         tolerance_grad=tolerance_grad,
         tolerance_change=tolerance_change,

@@ -8,7 +8,7 @@ the optimizer within for an argument:
 They go around each other too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -95,6 +95,12 @@ class Wrapper(Optimizer):
         self.options = options
         self.keeps_last: bool = getattr(base, "keeps_last", False)
         self._share()
+
+    @property
+    def chosen(self) -> Mapping[str, object]:
+        """What the optimizer within chose by itself."""
+        found: Mapping[str, object] = getattr(self.base, "chosen", {})
+        return found
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""

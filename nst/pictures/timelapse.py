@@ -41,9 +41,13 @@ def check(kind: Format) -> None:
     """
     if kind == "mp4":
         try:
-            import av  # noqa: F401
+            import av
+
+            av.codec.Codec("libx264", "w")
         except ImportError:
             raise InputError("a timelapse as mp4 is an extra: pip install 'nst[video]'") from None
+        except ValueError as error:  # a build without it
+            raise InputError(f"a timelapse as mp4 needs H.264, which PyAV lacks: {error}") from None
 
 
 def path_of(folder: Path, kind: Format) -> Path:
@@ -52,7 +56,7 @@ def path_of(folder: Path, kind: Format) -> Path:
 
 
 def save(pictures: Sequence[Path], result: Image.Image, path: Path) -> None:
-    """Write a film, which repeats itself, whole or not at all.
+    """Write a film, whole or not at all.
 
     All frames have the size of the result, or less where that is more than 1024 px long. Those of
     mp4 have even sides.

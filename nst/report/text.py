@@ -7,6 +7,9 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+from nst.pictures import images
+
+_WEIGHTS = (".pth", ".pt", ".safetensors")
 OPTIMIZERS = {"adam": "Adam", "lbfgs": "L-BFGS"}
 LONGEST_LEVEL = 28  # characters; longer levels (paths, lists) are cut in their middle
 
@@ -74,7 +77,10 @@ def level(value: str) -> str:
 
 def is_file(value: str) -> bool:
     """Whether a level looks like the name of a file, with or without folders."""
-    return value[:1] not in ("[", "{") and re.search(r"[^/]\.[A-Za-z]\w*\Z", value) is not None
+    name = re.search(r"[^/](\.[A-Za-z]\w*)\Z", value)
+    if value[:1] in ("[", "{") or name is None:
+        return False
+    return name[1].lower() in {*images.suffixes(), *_WEIGHTS}
 
 
 def width(value: str) -> float:

@@ -24,8 +24,6 @@ from nst.files import atomic_file
 
 log = logging.getLogger(__name__)
 
-_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
 # Name of the file in a run's folder.
 NAME = "checkpoint.pt"
 FINISHED = (
@@ -146,8 +144,8 @@ def _without_surroundings(state: Any) -> Any:
 
 def _alone(tensor: Tensor) -> Tensor:
     """The same memory as a tensor that knows nothing of what is around it."""
-    bits = tensor.view(_BITS[tensor.element_size()])  # NumPy does not know bfloat16
-    return torch.from_numpy(bits.numpy()).view(tensor.dtype)
+    data = tensor.reshape(-1).view(torch.uint8).numpy()  # NumPy does not know bfloat16
+    return torch.from_numpy(data).view(tensor.dtype).view(tensor.shape)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from torch.optim import Optimizer
 
 from nst.errors import InputError
-from nst.free_memory import free
+from nst.free_memory import free, gib
 from nst.objective.cost import NOTHING, Extra, fitting_size, needed
 
 log = logging.getLogger(__name__)
@@ -73,15 +74,50 @@ def choose_tile_size(
         tile_size = next(fitting, TILE_SIZES[-1])
     if memory == "auto" and room is not None:
         log.info(
-            "Tiled: %d x %d px would take %.1f GiB of %.1f GiB free; tile_size=%d takes %.1f GiB",
+            "Tiled: %d x %d px would take %s of %s free; tile_size=%d takes %s",
             width,
             height,
-            whole / 2**30,
-            room / 2**30,
+            gib(whole),
+            gib(room),
             tile_size,
-            needed(height, width, precision, tile_size, extra) / 2**30,
+            gib(needed(height, width, precision, tile_size, extra)),
         )
     return tile_size
+
+
+def check_history(
+    optimizer: Optimizer,
+    evaluations: int | None,
+    device: torch.device,
+    height: int,
+    width: int,
+    evaluation: int,
+) -> None:
+    """Check that an L-BFGS with a fixed `history_size` can have it in the full size.
+
+    Args:
+        optimizer: of the run; others than L-BFGS pass.
+        evaluations: of its budget; no more pairs than that come together.
+        device: where the run computes.
+        height: of its picture, px.
+        width: likewise.
+        evaluation: bytes that an evaluation takes, see `nst.objective.cost.needed`.
+
+    Raises:
+        nst.errors.InputError: the history is larger than what is free.
+    """
+    size, room = optimizer.defaults.get("history_size"), free(device)
+    if size is None or room is None:
+        return
+    kept = optimizer.defaults.get("history_dtype") or torch.float32
+    pairs = size if evaluations is None else min(size, evaluations)
+    history = 2 * pairs * 3 * height * width * kept.itemsize
+    if history + evaluation > room:
+        raise InputError(
+            f"optimizer.history_size={size}: takes {gib(history)}, and an evaluation "
+            f"{gib(evaluation)}, of which {gib(room)} are free; "
+            f"optimizer=lbfgs optimizer.history_size=auto takes what fits"
+        )
 
 
 def at_once(
@@ -131,10 +167,9 @@ def explained(
             smaller = f"size={max(1, fitting * (size or longest) // longest)}"
         raise OutOfMemory(
             f"out of memory: {width} x {height} px need about "
-            f"{needed(height, width, precision, extra=extra) / 2**30:.1f} GiB on {device} as a "
-            f"whole; "
+            f"{gib(needed(height, width, precision, extra=extra))} on {device} as a whole; "
             f"set memory=tiled, with tiles a smaller tile_size, "
-            f"for L-BFGS a smaller optimizer.history_size, or {smaller}"
+            f"for L-BFGS optimizer.history_size=auto, or {smaller}"
         ) from error
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nst.errors import InputError
+from nst.free_memory import give_back
 from nst.optim import schedules
 from nst.optim.parametrizations import Image, Parametrization
 from nst.optim.schedules import Stage
@@ -109,6 +110,8 @@ class State:
         self._enter(start)
         if (take_over := getattr(self.optimizer, "take_over", None)) is not None:
             take_over(previous)
+        del previous  # whose history may be most of the memory
+        give_back(image.device)
 
     @torch.no_grad()
     def full_size(self, image: Tensor) -> Tensor:
@@ -135,6 +138,8 @@ class State:
         self.optimizer = self._make_optimizer(self.image.variables)
         if (begin_again := getattr(self.optimizer, "begin_again", None)) is not None:
             begin_again(previous)
+        del previous
+        give_back(self.best_image.device)
         for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = lr
         self.recoveries.append(Recovery(bad.step, bad.evaluation, reason, float(rates[0])))
@@ -181,7 +186,8 @@ class State:
         """Take over what `payload` returned."""
         best = state["position"]["best"]
         self.at = Position(**{**state["position"], "best": Row(**best) if best else None})
-        best_image = state["best_image"].to(self.best_image.device)
+        # Copies, for what was loaded may still be on the disk, in a file that will be replaced.
+        best_image = state["best_image"].to(self.best_image.device, copy=True)
         if self.at.stage:
             self._enter(best_image)
         self.best_image = best_image
@@ -189,7 +195,7 @@ class State:
             for variable, value in zip(self.image.variables, state["variables"], strict=True):
                 variable.copy_(value)
         if state["optimizer"] is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.optimizer.load_state_dict(snapshot(state["optimizer"]))
         torch.set_rng_state(state["rng"])
         self.clock.before = state["seconds"]
         self.rows = [Row(**row) for row in state["rows"]]

@@ -256,7 +256,7 @@ class Trainer:
                 for sink in self.sinks:
                     sink.on_image(row.evaluation, image)
         if stop:
-            raise stop
+            raise _Stop(*stop)
         if fault:
             raise _Bad(fault, row)
         if state.stage.is_over(row.evaluation - state.at.stage_began):
@@ -286,11 +286,11 @@ class Trainer:
         every = self.image_every
         return every is not None and (evaluation == 1 or evaluation % every == 0)
 
-    def _wants_to_stop(self) -> _Stop | None:
+    def _wants_to_stop(self) -> tuple[str, Status] | None:
         if reason := self.stop_requested():
-            return _Stop(reason, "interrupted")
+            return reason, "interrupted"
         if reason := self._spent():
-            return _Stop(reason)
+            return reason, "ok"
         return None
 
     def _finish(self, stop: _Stop) -> Outcome:
