@@ -339,7 +339,8 @@ def test_observations_do_not_hold_where_the_roles_are_swapped(tmp_path: Path) ->
     other = {"adam": "lbfgs", "lbfgs": "adam", "content": "random", "random": "content"}
     write_sweep(tmp_path, FOUR, lambda s: decay({key: other[value] for key, value in s.items()}))
     found = find(read_sweep(tmp_path)).observations
-    assert [item.verdict for item in found] == ["does not hold"] * 5
+    verdicts = [item.verdict for item in found]
+    assert verdicts == ["does not hold"] * 2 + ["not seen here"] + ["does not hold"] * 2
 
 
 def test_partly_holding_is_not_holding_and_says_so(tmp_path: Path) -> None:
@@ -385,7 +386,7 @@ def test_the_optimizer_is_known_where_only_the_init_was_swept(tmp_path: Path) ->
         choices = {"hydra": {"runtime": {"choices": {"optimizer": "lbfgs", "init": init}}}}
         (run / ".hydra/hydra.yaml").write_text(yaml.safe_dump(choices))
     stable: Observation = find(read_sweep(tmp_path)).observations[1]
-    assert stable.verdict == "does not hold"  # two equal runs: neither is more stable
+    assert stable.verdict == "not seen here"  # two equal runs: neither is more stable
     assert stable.numbers == {
         "": {"first_raised": 0, "second_raised": 0, "first_jump": 1, "second_jump": 1}
     }
@@ -703,6 +704,13 @@ def test_a_picture_worse_than_the_image_optimised_is_a_caution(tmp_path: Path) -
         "The saved picture of free has 490 times the loss of the image that was optimised: it left "
         "the range that a picture can hold (gamut=free), and 3.1 % of its pixels were clipped."
     ]
+
+
+def test_how_much_style_has_no_winner(tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"loss.strength": ["0.2", "0.8"]}, lambda s: lambda e: 3 / e)
+    found = find(read_sweep(tmp_path))
+    assert found.best is None
+    assert "question of taste" in found.headline
 
 
 def test_a_picture_that_is_an_average_says_so(tmp_path: Path) -> None:

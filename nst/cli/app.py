@@ -67,6 +67,8 @@ _CONSTANTS = "NST_SWEEP_CONSTANTS"
 _SLUG_LENGTH = 120  # bytes
 # Jobs of a sweep whose configs are checked before it starts.
 _CHECKED = 100
+# So many take long enough to say so.
+_MANY = 20
 
 
 def config_dir() -> Path:
@@ -231,6 +233,8 @@ def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
     try:
         parser = OverridesParser.create(loader)
         jobs = study.jobs(config.study, [*parser.parse_overrides(params), *overrides], parser)
+        if len(jobs) >= _MANY:
+            print(f"Checking {min(len(jobs), _CHECKED)} of {len(jobs)} jobs ...", flush=True)
         # The grid of a thousand jobs has few mistakes that its first hundred do not show.
         composed = [loader.load_sweep_config(config, job) for job in jobs[:_CHECKED]]
     except (HydraException, OmegaConfBaseException):
@@ -259,8 +263,14 @@ def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
 def _task(config: DictConfig) -> float:
     """One run; returns its metric for a search to minimise, infinity where it failed."""
+    job = Job.current(config)
     with signals() as stop_requested:
-        return Job.current(config).run(stop_requested)
+        metric = job.run(stop_requested)
+        # It came too late for this job, which is whole, but the sweep is to end. What Slurm
+        # announces is of the job alone.
+        if not job.alone and (stopped := stop_requested()) and stopped != "SIGUSR1":
+            sys.exit(EXIT_CODES[stopped])
+        return metric
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -340,6 +350,7 @@ def main() -> NoReturn:
     except SystemExit as stop:
         code = stop.code
     except KeyboardInterrupt:
+        print("nst: interrupted", file=sys.stderr)
         code = EXIT_CODES["SIGINT"]
     except InputError as error:
         print(f"nst: {error}", file=sys.stderr)
@@ -370,5 +381,7 @@ def main() -> NoReturn:
                 print(f"nst: {folder}: the sweep left no run", file=sys.stderr)
         except (InputError, OSError) as error:
             print(f"nst: {error}", file=sys.stderr)
+        if code in EXIT_CODES.values():
+            print(f"The same command with name={folder.name} goes on with the sweep")
         code = code or made  # what ended the sweep early tells more
     sys.exit(code)

@@ -30,6 +30,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+from hydra._internal.utils import get_args_parser
+
 from nst.cli.grammar import parsed, written
 from nst.cli.schema import RunConf
 from nst.errors import InputError
@@ -86,10 +88,15 @@ def prepared(arguments: Sequence[str]) -> list[str]:
     """
     texts = {*_text_keys(RunConf), *_PATHS, *_HYDRAS}
     overrides, flags = _sorted(arguments)
+    _, unknown = get_args_parser().parse_known_args(flags)
+    if unknown:
+        raise InputError(f"{unknown[0]}: there is no such flag (--help shows those that there are)")
     multirun = is_sweep(arguments)
     result = []
     for argument in overrides:
         named, equals, value = argument.partition("=")
+        if not equals and not argument.startswith("~"):
+            raise InputError(f"{argument}: must be KEY=VALUE, such as content={argument}")
         key = named.lstrip("+~").partition("@")[0]
         if key == "hydra.callbacks" or f"{key}.".startswith(f"{_CALLBACK}."):
             raise InputError(f"{key}: is nst's own, for checks before a sweep and its report")

@@ -21,7 +21,7 @@ from nst.files import FolderHeld
 from nst.objective.balanced import goal
 from nst.run.folder import note_outcome
 from nst.run.memory import OutOfMemory
-from nst.run.results import excess
+from nst.run.results import Result, excess
 from nst.run.strategy import Strategy
 
 log = logging.getLogger(__name__)
@@ -126,9 +126,9 @@ class Job:
             return self._no_metric(FAILED)
         losses = result.picture_losses
         log.info(
-            "%s after %d evaluations and %.1f s; the picture: total %.4g, content %.4g, style %.4g",
+            "%s after %s and %.1f s; the picture: total %.4g, content %.4g, style %.4g",
             _ENDINGS.get(result.stop_reason, "Budget used up"),
-            result.losses[-1].evaluation if result.losses else 0,
+            _spent(result),
             result.seconds,
             losses.total,
             losses.content,
@@ -152,8 +152,9 @@ class Job:
         if film := record.read(folder).get("timelapse"):
             log.info("Timelapse: %s", from_here(folder / film))
         if result.status == "interrupted":
-            again = shlex.quote(f"resume={from_here(folder)}")
-            log.info("python -m nst %s goes on with it", again)
+            if self.alone:
+                again = shlex.quote(f"resume={from_here(folder)}")
+                log.info("python -m nst %s goes on with it", again)
             self._note(EXIT_CODES[result.stop_reason])
             sys.exit(EXIT_CODES[result.stop_reason])
         if self.alone:
@@ -206,6 +207,15 @@ def _loss_of_saving(config: DictConfig, clipped: float) -> str:
         return "it is the average of the iterates, which has not caught up with the best of them"
     kind = config.output.format.value
     return f"saved as {kind}, with {100 * clipped:.2f} % of its pixels clipped"
+
+
+def _spent(result: Result) -> str:
+    """Evaluations, and of a pyramid what they were worth."""
+    if not result.losses:
+        return "0 evaluations"
+    last = result.losses[-1]
+    worth = "" if last.cost == last.evaluation else f", worth {last.cost:.0f} of the full size,"
+    return f"{last.evaluation} evaluations{worth}"
 
 
 def _aim(config: DictConfig) -> str:

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from hydra.errors import OverrideParseException
@@ -59,7 +60,9 @@ def _valid_keys(error: BaseException) -> str:
     if not unknown or not isinstance(known, type) or not is_dataclass(known):
         return ""
     names = sorted(item.name for item in fields(known) if not item.name.startswith("_"))
-    return f"; valid keys: {', '.join(names)}" if names else "; this option has no keys"
+    near = get_close_matches(str(getattr(error, "key", "")), names, 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"{meant}; valid keys: {', '.join(names)}" if names else "; this option has no keys"
 
 
 def missing_plugin(error: Exception) -> str | None:

@@ -30,6 +30,9 @@ from nst.report.settings import Setting, settings_of
 Contexts = dict[tuple[str, int], dict[str, float]]
 
 
+_TASTE = "How much style is a question of taste, so there is no winner here."
+
+
 @dataclass(frozen=True)
 class RunFinding:
     """Convergence and stability of one run, against the target of its group."""
@@ -102,8 +105,8 @@ def find(sweep: Sweep) -> Findings:
     return Findings(
         ranked_by=ranking.name,
         measure=ranking.short,
-        headline=headline(per_setting, ranking, comparability),
-        best=_best_run(sweep, ranking),
+        headline=headline(per_setting, ranking, comparability) if not _of_taste(sweep) else _TASTE,
+        best=None if _of_taste(sweep) else _best_run(sweep, ranking),
         counts=dict(Counter(run.status for run in sweep.runs)),
         warnings=cautions(sweep, comparability, ranking),
         runs=per_run,
@@ -227,6 +230,11 @@ def headline(
     if lowest <= 0:
         return f"{sentence}; the highest is that of {other}."
     return f"{sentence}: {text.number(highest / lowest)} times lower than {other}."
+
+
+def _of_taste(sweep: Sweep) -> bool:
+    """Whether the runs differ in how much style was asked for, which no number ranks."""
+    return "loss.strength" in sweep.factors
 
 
 def _best_run(sweep: Sweep, ranking: Ranking) -> str | None:

@@ -23,7 +23,7 @@ from nst.report.measures import (
 from nst.report.runs import Run
 from nst.report.settings import Setting
 
-Verdict = Literal["holds", "does not hold", "not testable here"]
+Verdict = Literal["holds", "does not hold", "not seen here", "not testable here"]
 
 # A loss that doubles from one evaluation to the next is called unstable here.
 UNSTABLE_JUMP = 2.0
@@ -57,12 +57,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Tested:
-    """One comparison: whether the claim holds in it, in words and in figures."""
+    """One comparison: whether the claim holds in it, in words and in figures; or it is a tie."""
 
     name: str
     holds: bool
     words: str
     figures: Mapping[str, float]
+    tied: bool = False
 
 
 Test = Callable[[Pair], Tested | None]
@@ -114,6 +115,8 @@ def _judge(claim: str, tested: Sequence[Tested | None]) -> Observation:
     if 0 < holding < len(made) or len(made) > FEW:
         evidence = (f"It holds in {holding} of {len(made)} comparisons.", *evidence)
     verdict: Verdict = "holds" if holding == len(made) else "does not hold"
+    if all(test.tied for test in made):
+        verdict = "not seen here"
     return Observation(claim, verdict, evidence, {test.name: test.figures for test in made})
 
 
@@ -178,7 +181,7 @@ def _test_stability(pair: Pair) -> Tested | None:
     first, second = _steadiness(pair.first), _steadiness(pair.second)
     if first is None or second is None:
         return None
-    steadier = (first.jump, first.raised) < (second.jump, second.raised)
+    one, two = (first.jump, first.raised), (second.jump, second.raised)
     better, other = pair.labels
     words = (
         f"from {better} the largest jump of the loss was {text.jump(first.jump)} (it rose in "
@@ -187,7 +190,7 @@ def _test_stability(pair: Pair) -> Tested | None:
     )
     figures = {"first_raised": first.raised, "second_raised": second.raised}
     figures |= {"first_jump": first.jump, "second_jump": second.jump}
-    return Tested(pair.name, steadier, words, figures)
+    return Tested(pair.name, one < two, words, figures, tied=one == two)
 
 
 def _steadiness(setting: Setting) -> Stability | None:
@@ -217,7 +220,8 @@ def _unstable_from_random(settings: Sequence[Setting]) -> Observation:
         f"evaluation); largest jump {text.jump(jump)}."
     )
     numbers = {"": {"unstable": len(unstable), "runs": len(runs), "jump": jump}}
-    return Observation(claim, "holds" if unstable else "does not hold", (words,), numbers)
+    # Runs that were stable say nothing against "can be".
+    return Observation(claim, "holds" if unstable else "not seen here", (words,), numbers)
 
 
 def _is_unstable(run: Run) -> bool:

@@ -18,7 +18,8 @@ from nst.report.observations import FEW, Observation
 from nst.report.runs import Run, Sweep
 
 TEMPLATE = "report.html.j2"
-BADGES = {"holds": "yes", "does not hold": "no", "not testable here": "open"}
+BADGES = {"holds": "yes", "does not hold": "no"}
+BADGES |= {"not seen here": "open", "not testable here": "open"}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 NAME = "checkpoint.pt"
 FINISHED = (
     "{}: that run was finished, there is nothing to go on with "
-    "(init=image starts a new run from its picture)"
+    "(init=result starts a new run from its picture)"
 )
 
 
