@@ -293,7 +293,8 @@ def check(config: DictConfig) -> None:
 
     Raises:
         InputError: a value out of its range, a key that nothing reads, something pluggable that
-            cannot be made, or jobs that want a working directory of their own.
+            cannot be made, a picture that is not there, or jobs that want a working directory of
+            their own.
     """
     schema.check_known(config)
     if config.hydra.job.chdir:
@@ -301,7 +302,12 @@ def check(config: DictConfig) -> None:
     own = config.copy()
     with open_dict(own):
         del own["hydra"]
-    _prepared(schema.validate(own), Path(), lambda: None, Alone())
+    options = schema.validate(own)
+    _prepared(options, Path(), lambda: None, Alone())
+    styles = [options.style] if isinstance(options.style, str) else options.style
+    for name in (options.content, *styles):
+        if not Path(name).exists():
+            raise InputError(f"{name}: no such file")
 
 
 def _instantiate(group: str, options: Any) -> Any:
