@@ -340,7 +340,7 @@ def test_observations_do_not_hold_where_the_roles_are_swapped(tmp_path: Path) ->
     write_sweep(tmp_path, FOUR, lambda s: decay({key: other[value] for key, value in s.items()}))
     found = find(read_sweep(tmp_path)).observations
     verdicts = [item.verdict for item in found]
-    assert verdicts == ["does not hold"] * 2 + ["not seen here"] + ["does not hold"] * 2
+    assert verdicts == ["does not hold", *["not seen here"] * 2, *["does not hold"] * 2]
 
 
 def test_partly_holding_is_not_holding_and_says_so(tmp_path: Path) -> None:

@@ -520,7 +520,7 @@ def test_wrappers_by_name_in_a_sweep(nst_command: Command, tmp_path: Path) -> No
 
 def test_another_optimizer_within(compose: Callable[..., DictConfig], tmp_path: Path) -> None:
     config = compose("optimizer=averaged", "optimizer@optimizer.optimizer=lbfgs")
-    assert config.optimizer.optimizer.history_size == 100
+    assert config.optimizer.optimizer.history_size == "auto"
     assert build.run(config, tmp_path, {}, lambda: None).status == "ok"
 
 
