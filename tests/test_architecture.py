@@ -79,7 +79,7 @@ INSIDE = {
         "arguments": {"grammar", "schema"},
         "resume": {"arguments", "grammar"},
         "record": {"settings"},
-        "build": {"record", "schema", "settings"},
+        "build": {"record", "schema", "settings", "wording"},
         "job": {"build", "record", "signals", "wording"},
         "launcher": {"job", "signals"},
         "study": {"arguments"},

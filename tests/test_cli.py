@@ -19,6 +19,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 import nst
 from nst.cli import app
 from nst.cli.arguments import prepared
+from nst.errors import InputError
 from nst.run.devices import device_name, resolve_device
 from support import TINY, Command, posix
 
@@ -219,13 +220,17 @@ def test_a_name_is_a_name(
 
 
 def test_overrides_come_before_flags_and_texts_in_quotes() -> None:
-    given = ["style=2024_01_15,b.jpg", "--cfg", "job", "-m", "--info", "size=1_0", "name=7", "x y"]
-    overrides = ["style='2024_01_15',b.jpg", "size=1_0", "name=7", "x y"]
+    given = ["style=2024_01_15,b.jpg", "--cfg", "job", "-m", "--info", "size=1_0", "name=7", "~x"]
+    overrides = ["style='2024_01_15',b.jpg", "size=1_0", "name=7", "~x"]
     assert prepared(given) == [*overrides, "--cfg", "job", "-m", "--info"]
     around = ["optimizer=adam,lbfgs", "--multirun", "init=random", "-cd", "mine", "size=32"]
     assert prepared(around) == [*around[::2][:2], "size=32", "--multirun", "-cd", "mine"]
     functions = ["checkpoint.every=choice(10,20)", "name=sort(20,10)", "-i", "config"]
     assert prepared(functions) == functions
+    with pytest.raises(InputError, match="must be KEY=VALUE, such as content=photo"):
+        prepared(["photo.jpg", "art.jpg"])
+    with pytest.raises(InputError, match="--multrun: there is no such flag"):
+        prepared(["init=random,content", "--multrun"])
 
 
 def test_every_swept_key_is_a_column_of_tensorboard(nst_command: Command, tmp_path: Path) -> None:
@@ -306,7 +311,7 @@ BAD = [
     (["size=abc"], "size=abc Value 'abc' of type 'str' could not be converted to Integer"),
     (["seed=1.5"], "could not be converted to Integer"),
     (["+layers.style.relu9_9=1"], "unknown layer 'relu9_9'; the layers of VGG-19 are conv1_1"),
-    (["optimzer=adam"], "'optimzer' not in 'RunConf'; valid keys: alpha, budget"),
+    (["optimzer=adam"], "'optimzer' not in 'RunConf' (did you mean optimizer?); valid keys: alpha"),
     (["optimizer.momentum=1"], "valid keys: history_precision, history_size, line_search_fn, lr"),
     (["optimizer=sgd"], "optimizer=sgd: there is no such option; there are adam, averaged"),
     (["experiment=fast"], "experiment=fast: there is no such option; there are blend, color_map"),

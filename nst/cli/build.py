@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from nst import api
 from nst.cli import record, schema
 from nst.cli.schema.groups import GradientsLossConf
 from nst.cli.settings import OUTSIDE, config_sha256, resolved_yaml, settings_json
+from nst.cli.wording import shortened
 from nst.errors import InputError
 from nst.files import hold
 from nst.objective.statistics import Statistic
@@ -306,8 +308,8 @@ def check(config: DictConfig) -> None:
     _prepared(options, Path(), lambda: None, Alone())
     styles = [options.style] if isinstance(options.style, str) else options.style
     for name in (options.content, *styles):
-        if not Path(name).exists():
-            raise InputError(f"{name}: no such file")
+        if not os.path.exists(name):  # pathlib's raises where the name is too long
+            raise InputError(f"{shortened(name)}: no such file")
 
 
 def _instantiate(group: str, options: Any) -> Any:
