@@ -154,7 +154,9 @@ def test_what_a_checkpoint_kept_counts_and_not_what_is_free_now(
 
         return closure
 
-    monkeypatch.setattr(history, "free", lambda device: int((30 * 80 + 8 * 40) / 0.9) + 1)
+    monkeypatch.setattr(
+        history, "free", lambda device: int((30 * 80 + 8 * 40) / history._SHARE) + 1
+    )
     x = torch.ones(10, requires_grad=True)
     first = made(x)
     first.step(closure_of(x, first))

@@ -20,9 +20,9 @@ PAIRS, FEWEST_EXACT = 100, 20
 # done, by count: the last gradient, direction and change, two sums on the way to the next
 # direction, the best image, and an image that is being saved, in float32 and in 8 bits.
 _BESIDE = 8
-# Of the memory that is free. The other half is the evaluation's, which takes no more where pictures
-# are tiled by what is free, and of which nobody knows how much the system has back just now.
-_SHARE = 0.5
+# Of the memory that is free. The rest is the evaluation's: nobody knows how much of what it takes
+# the system has back just now.
+_SHARE = 0.25
 # A history that takes more than this share of it is taken at once, so that a run beside this one
 # sees that it is gone.
 _LARGE = 0.25
