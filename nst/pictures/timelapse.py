@@ -122,20 +122,28 @@ def _small(frame: Image.Image) -> Image.Image:
     return copy
 
 
-def _milliseconds(ticks: Sequence[int]) -> list[int]:
-    return [round(1000 * _TICK * own) for own in ticks]
-
-
-def _write_webp(file: BinaryIO, frames: Iterator[Image.Image], ticks: Sequence[int]) -> None:
+def _write_animation(
+    file: BinaryIO,
+    kind: str,
+    frames: Iterator[Image.Image],
+    ticks: Sequence[int],
+    **options: object,
+) -> None:
+    """Write frames in a format of Pillow's, to be repeated for ever."""
     first, *others = frames
     first.save(
         file,
-        format="WEBP",
+        format=kind,
         save_all=True,
         append_images=others,
-        duration=_milliseconds(ticks),
-        method=4,
+        duration=[round(1000 * _TICK * own) for own in ticks],
+        loop=0,
+        **options,
     )
+
+
+def _write_webp(file: BinaryIO, frames: Iterator[Image.Image], ticks: Sequence[int]) -> None:
+    _write_animation(file, "WEBP", frames, ticks, method=4)
 
 
 def _write_gif(file: BinaryIO, frames: Iterator[Image.Image], ticks: Sequence[int]) -> None:
@@ -143,15 +151,8 @@ def _write_gif(file: BinaryIO, frames: Iterator[Image.Image], ticks: Sequence[in
     kept = list(frames)
     mosaic = np.concatenate([np.asarray(_small(frame)) for frame in kept])
     palette = Image.fromarray(mosaic).quantize(256)
-    first, *others = (frame.quantize(palette=palette) for frame in kept)
-    first.save(
-        file,
-        format="GIF",
-        save_all=True,
-        append_images=others,
-        duration=_milliseconds(ticks),
-        loop=0,
-    )
+    frames = (frame.quantize(palette=palette) for frame in kept)
+    _write_animation(file, "GIF", frames, ticks)
 
 
 def _write_mp4(file: BinaryIO, frames: Iterator[Image.Image], ticks: Sequence[int]) -> None:

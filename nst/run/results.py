@@ -3,7 +3,7 @@
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Protocol
 
@@ -131,8 +131,8 @@ class Result:
             `style_share`, and their sum, `balance`, see `nst.objective.yardstick.shares`. None
             where the picture is too small or the weights too short for those layers.
         start: what was known before the first evaluation.
-        chosen: what the optimizer chose by itself: `history_size` and `history_precision` of
-            `nst.lbfgs`.
+        chosen: what the optimizer chose by itself: `history_size`, `history_precision` and
+            `max_iter` of `nst.lbfgs`.
     """
 
     picture: Image.Image
@@ -154,24 +154,16 @@ class Result:
     def columns(self) -> dict[str, list[float]]:
         """What each evaluation measured, as columns, such as `pandas.DataFrame` takes.
 
-        They are `step`, `evaluation`, `seconds`, `scale`, `cost`, `total` and the weighted terms
+        They are `step`, `evaluation`, `seconds`, `total`, `scale`, `cost` and the weighted terms
         by name, as in `losses.jsonl`, then the unweighted distance of each layer by its name in
         TensorBoard, such as `per_layer/style/relu1_1`. Of a run without an evaluation there are
         none.
         """
-        rows = [
-            {
-                "step": row.step,
-                "evaluation": row.evaluation,
-                "seconds": row.seconds,
-                "scale": row.scale,
-                "cost": row.cost,
-                "total": row.total,
-                **row.terms,
-                **{f"per_layer/{name}": value for name, value in row.layers.items()},
-            }
-            for row in self.losses
-        ]
+        rows = []
+        for each in self.losses:
+            row = asdict(each)
+            terms, layers = row.pop("terms"), row.pop("layers")
+            rows.append(row | terms | {f"per_layer/{name}": layers[name] for name in layers})
         return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
     def curves(self) -> "Figure":
