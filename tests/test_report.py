@@ -707,10 +707,17 @@ def test_a_picture_worse_than_the_image_optimised_is_a_caution(tmp_path: Path) -
 
 
 def test_how_much_style_has_no_winner(tmp_path: Path) -> None:
-    write_sweep(tmp_path, {"loss.strength": ["0.2", "0.8"]}, lambda s: lambda e: 3 / e)
+    for strength, balance in {"0.2": 0.3, "0.8": 0.5}.items():
+        setting, measured = {"loss.strength": strength}, {"balance": balance}
+        write_run(tmp_path / strength, setting, lambda e: 3 / e, yardstick=measured)
     found = find(read_sweep(tmp_path))
     assert found.best is None
     assert "question of taste" in found.headline
+    (tmp_path / "optimization_results.yaml").write_text("name: optuna")  # told what to minimise
+    assert find(read_sweep(tmp_path)).best == "0.2"
+    for run in find(read_sweep(tmp_path)).runs:
+        break_job(tmp_path / run)
+    assert "No run finished" in find(read_sweep(tmp_path)).headline
 
 
 def test_a_picture_that_is_an_average_says_so(tmp_path: Path) -> None:

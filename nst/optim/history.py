@@ -1,7 +1,6 @@
 """L-BFGS's history: its pairs in two pieces of memory, and how many of them there is room for."""
 
 import logging
-from math import inf
 from typing import Any
 
 import torch
@@ -20,12 +19,9 @@ PAIRS, FEWEST_EXACT = 100, 20
 # done, by count: the last gradient, direction and change, two sums on the way to the next
 # direction, the best image, and an image that is being saved, in float32 and in 8 bits.
 _BESIDE = 8
-# Of the memory that is free. The rest is the evaluation's: nobody knows how much of what it takes
-# the system has back just now.
+# Of the memory that is free. The rest is for evaluations, of whose memory the system may have some
+# back just now, and for runs beside this one.
 _SHARE = 0.25
-# A history that takes more than this share of it is taken at once, so that a run beside this one
-# sees that it is gone.
-_LARGE = 0.25
 
 
 def choose(
@@ -93,9 +89,6 @@ class History:
         self._rows = self._size + options["max_iter"]
         shape = self._rows, like.numel()
         self._s, self._y = (like.new_empty(shape, dtype=options["history_dtype"]) for _ in range(2))
-        if like.device.type == "cpu" and 2 * self._s.nbytes > _LARGE * (free(like.device) or inf):
-            self._s.zero_()
-            self._y.zero_()
         self._first, self._count = 0, 0
         # The products are few and the solution's accuracy depends on them. MPS has no float64.
         small = torch.float32 if like.device.type == "mps" else torch.float64

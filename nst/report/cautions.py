@@ -26,7 +26,7 @@ def _differing(comparability: Comparability, ranking: Ranking) -> list[str]:
     if ranking.groups == comparability.groups:
         then = "and only runs that share them are ranked together"
     elif len(set(ranking.groups.values())) > 1:
-        then += ", and only with those that it can be compared with"
+        then += ", each among those of the same pictures, size and network"
     return [f"The runs used {used}: their totals are not comparable, {then}."]
 
 

@@ -30,9 +30,6 @@ from nst.report.settings import Setting, settings_of
 Contexts = dict[tuple[str, int], dict[str, float]]
 
 
-_TASTE = "How much style is a question of taste, so there is no winner here."
-
-
 @dataclass(frozen=True)
 class RunFinding:
     """Convergence and stability of one run, against the target of its group."""
@@ -105,8 +102,8 @@ def find(sweep: Sweep) -> Findings:
     return Findings(
         ranked_by=ranking.name,
         measure=ranking.short,
-        headline=headline(per_setting, ranking, comparability) if not _of_taste(sweep) else _TASTE,
-        best=None if _of_taste(sweep) else _best_run(sweep, ranking),
+        headline=headline(per_setting, ranking, comparability, sweep.of_taste),
+        best=None if sweep.of_taste else _best_run(sweep, ranking),
         counts=dict(Counter(run.status for run in sweep.runs)),
         warnings=cautions(sweep, comparability, ranking),
         runs=per_run,
@@ -206,12 +203,17 @@ def _baseline(levels: Sequence[str], contexts: Sequence[Mapping[str, float]]) ->
 
 
 def headline(
-    settings: Sequence[SettingFinding], ranking: Ranking, comparability: Comparability
+    settings: Sequence[SettingFinding],
+    ranking: Ranking,
+    comparability: Comparability,
+    of_taste: bool,
 ) -> str:
-    """Answer in a sentence which setting did best, by how much and in what time."""
+    """Answer in a sentence which setting did best, by how much and in what time, if any did."""
     scored = [(item.score.mean, item) for item in settings if item.score is not None]
     if not scored:
         return "No run finished with a finite loss, so there is nothing to compare."
+    if of_taste:
+        return "How much style is a question of taste, so there is no winner here."
     groups = dict.fromkeys(item.setting.group for _, item in scored)
     if len(groups) > 1:
         by_total = ranking.groups == comparability.groups
@@ -230,11 +232,6 @@ def headline(
     if lowest <= 0:
         return f"{sentence}; the highest is that of {other}."
     return f"{sentence}: {text.number(highest / lowest)} times lower than {other}."
-
-
-def _of_taste(sweep: Sweep) -> bool:
-    """Whether the runs differ in how much style was asked for, which no number ranks."""
-    return "loss.strength" in sweep.factors
 
 
 def _best_run(sweep: Sweep, ranking: Ranking) -> str | None:

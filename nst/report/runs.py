@@ -140,18 +140,28 @@ class Sweep:
 
     ``factors`` maps each swept override key to its levels in display order. ``seed`` is a
     factor here, but one that only repeats a setting. ``question`` is that of the study which
-    the sweep came from, empty where it came from none.
+    the sweep came from, empty where it came from none. ``searched`` is whether a search
+    proposed the values.
     """
 
     folder: Path
     runs: tuple[Run, ...]
     factors: Mapping[str, tuple[str, ...]]
     question: str = ""
+    searched: bool = False
 
     @property
     def name(self) -> str:
         """The folder's name."""
         return self.folder.resolve().name
+
+    @property
+    def of_taste(self) -> bool:
+        """Whether the runs differ in how much style was asked for, which no number ranks.
+
+        A search was told what to minimise.
+        """
+        return "loss.strength" in self.factors and not self.searched
 
     @property
     def title(self) -> str:

@@ -55,7 +55,8 @@ def read_sweep(folder: Path) -> Sweep:
             natural(run.name),
         )
     )
-    return Sweep(folder, tuple(levelled), factors, _question(folder))
+    searched = (folder / "optimization_results.yaml").exists()
+    return Sweep(folder, tuple(levelled), factors, _question(folder), searched)
 
 
 def _question(folder: Path) -> str:
