@@ -422,6 +422,7 @@ def test_sweep_is_that_of_the_basic_launcher(nst_command: Command, tmp_path: Pat
 def test_failing_job_costs_no_other(nst_command: Command, tmp_path: Path) -> None:
     bad = ("optimizer.lr=0.02,1e30", "seed=1,2", "content=${nst.sample:content.jpg},no.jpg")
     free = ("optimizer=adam", "init=random", "gamut=free")
+    (tmp_path / "no.jpg").write_text("no picture")
     done = nst_command(*THIN, *bad, *free, "hydra/launcher=batch", "name=f", "--multirun")
     assert done.returncode == 1, done.stderr
     found = records(tmp_path / "outputs" / "f")

@@ -152,8 +152,11 @@ def test_a_mistake_leaves_the_record_of_the_finished_run(
     assert nst_command(*sweep).returncode == 0
     before = (tmp_path / "outputs/s/seed-1/result.json").read_bytes()
     done = nst_command(*sweep, "style=nope.jpg")
+    assert (done.returncode, done.stderr) == (2, "nst: nope.jpg: no such file\n")
+    (tmp_path / "nope.jpg").write_text("no picture")
+    done = nst_command(*sweep, "style=nope.jpg")
     assert done.returncode == 1
-    assert done.stderr.count("nope.jpg: no such file") == 2
+    assert done.stderr.count("nope.jpg: not a picture") == 2
     assert done.stdout.count("failed; what is there is an earlier run's") == 2
     assert (tmp_path / "outputs/s/seed-1/result.json").read_bytes() == before
     settings = yaml.safe_load((tmp_path / "outputs/s/seed-1/.nst/config.yaml").read_text())

@@ -213,18 +213,18 @@ weights.IMAGENET_URLS["vgg19"] = "{server.url}/slow/tiny.pth"
 sys.argv = ["nst", "model.weights=imagenet", "size=32", "hydra.run.dir=run"]
 app.main()
 """
-    running = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
-    try:
-        while not cached(tmp_path):
-            assert running.poll() is None
-            time.sleep(0.05)
-        assert cached(tmp_path)[0].endswith(".partial")
-        assert server.requests == ["/slow/tiny.pth"]
-        running.send_signal(getattr(signal, name))
-        assert running.wait(60) == code
-    finally:
-        running.kill()
-        server.go_on.set()
+    with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path) as running:
+        try:
+            while not (cached(tmp_path) and server.requests):
+                assert running.poll() is None
+                time.sleep(0.05)
+            assert cached(tmp_path)[0].endswith(".partial")
+            assert server.requests == ["/slow/tiny.pth"]
+            running.send_signal(getattr(signal, name))
+            assert running.wait(60) == code
+        finally:
+            running.kill()
+            server.go_on.set()
     assert cached(tmp_path) == []
 
 
