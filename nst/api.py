@@ -630,23 +630,23 @@ def _result(
     picture, clipped = images.to_picture(image), images.clipped(outcome.image)
     saved = images.to_tensor(images.as_saved(picture, saved_as), plan.shape).to(plan.where)
     saved = plan.color.seen(saved)
-    with memory_kept(plan.where, plan.largest_piece), tf32(False):
+    with tf32(False):
         # A network of its own: that of the run may be in bfloat16, or other runs'.
         objective = measure.objective(measure.network("fp32"), plan.size, "fp32")
         with torch.no_grad():
-            losses = PictureLosses.of(objective(saved), clipped)
+            terms = objective(saved)
         # A resumed run has not been in all sizes, one whose budget was small neither.
         for side in sizes if plan.loss.strength is not None or plan.loss.gradients else ():
             if side not in measure.scales:
                 own = measure.objective(objective.network, side, "fp32")
                 measure.scales[side] = own.scales
-        del objective
         fixed = yardstick(
             plan.trunk,
             plan.view.seen,
             plan.view.regions,
             saved,
             plan.tile_size,
+            (objective, terms),
         )
     if transparency:
         picture.putalpha(transparency.resize(picture.size, Image.Resampling.BILINEAR))
@@ -656,7 +656,7 @@ def _result(
         losses=outcome.rows,
         recoveries=outcome.recoveries,
         best=outcome.best,
-        picture_losses=losses,
+        picture_losses=PictureLosses.of(terms, clipped),
         scales=measure.scales,
         status=outcome.status,
         stop_reason=outcome.stop_reason,

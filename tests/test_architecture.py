@@ -43,7 +43,7 @@ INSIDE = {
         "balanced": {"objective", "terms", "transfer"},
         "gradients": {"balanced", "objective", "terms", "transfer"},
         "batch": {"objective", "statistics", "terms"},
-        "yardstick": {"balanced", "objective", "terms", "transfer"},
+        "yardstick": {"balanced", "objective", "statistics", "terms", "transfer"},
     },
     "optim": {
         "inits": set(),

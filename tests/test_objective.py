@@ -141,8 +141,10 @@ def test_balance_is_1_for_either_picture_and_knows_no_weights(network: VGG, pict
     assert balances(content_weight=0.1, style_weight=3.0, tv_weight=2.0) == [first, second, other]
 
 
-def test_balance_of_two_equal_pictures_is_0(network: VGG, pictures) -> None:
+def test_balance_of_two_equal_pictures_is_0_for_them_alone(network: VGG, pictures) -> None:
     content, _, image = pictures
     objective = transfer(network, content, content, content_layers=CONTENT, style_layers=STYLE)
     found = scales(objective, content, content)
-    assert shares(objective, objective(image), found) == {"content": 0, "style": 0}
+    assert shares(objective, objective(content), found) == {"content": 0, "style": 0}
+    # Measured against a thousandth of what features of zeros have.
+    assert all(share > 1 for share in shares(objective, objective(image), found).values())

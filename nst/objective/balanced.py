@@ -66,25 +66,30 @@ def emphasis(key: str) -> float:
     return 0.5 ** (VGG_19.level(tap) + 1) if term == "style" else 1.0
 
 
+@torch.no_grad()
 def scales(
     objective: Objective, content: Tensor, style: Tensor | Sequence[Region]
 ) -> dict[str, float]:
     """What an objective's distances are shares of, by the measures' keys.
+
+    Where both pictures agree in a layer, there is nothing to take a share of: a scale is no less
+    than a thousandth of what features of zeros would have.
 
     Args:
         objective: of `nst.objective.transfer`.
         content: 1 x 3 x H x W, whose style distances they are.
         style: the pictures whose content distances they are, in the content picture's size.
     """
-    at_content = objective(content).layers
+    at_content, magnitudes = objective(content).layers, objective.magnitudes(content)
     at_style = dict.fromkeys(at_content, 0.0)
     for picture, weight in _pictures(regions_of(style)):
         for key, distance in objective(in_size_of(content, picture)).layers.items():
             at_style[key] += weight * distance.item()
-    return {
+    found = {
         key: at_style[key] if key.startswith("content/") else distance.item()
         for key, distance in at_content.items()
     }
+    return {key: max(own, _FLOOR * magnitudes[key].item()) for key, own in found.items()}
 
 
 def _pictures(regions: Sequence[Region]) -> Iterator[tuple[Tensor, float]]:
@@ -118,9 +123,7 @@ def balanced(
 ) -> Objective:
     """An objective of relative terms, see the module.
 
-    Where both pictures agree in a layer, there is nothing to take a share of: a term is measured
-    against no less than a thousandth of what features of zeros would have, and has no part in the
-    average where that is zero.
+    A layer of which even features of zeros are not apart has no part in the average.
 
     Args:
         network: see `nst.objective.transfer`, as all that is not named here.
@@ -131,9 +134,7 @@ def balanced(
         options: of `nst.objective.transfer`.
     """
     plain = transfer(network, content, style, style_weight=style_weight, **options)
-    with torch.no_grad():
-        measured, magnitudes = scales(plain, content, style), plain.magnitudes(content)
-    found = {key: max(own, _FLOOR * magnitudes[key].item()) for key, own in measured.items()}
+    found = scales(plain, content, style)
     weights, goals = _relative_weights(plain, found), {"style": goal(strength)}
     aims = replace(
         plain.aims,

@@ -223,12 +223,21 @@ class Objective:
         Args:
             image: 1 x 3 x H x W, of the size that is measured.
         """
-        gathered = {}
-        for measure in self.aims.measures:
-            nothing = image.new_zeros(self._positions(image, measure.tap).shape)
-            gathered[measure.key] = self._gather(measure, nothing, image, self.aims)
+        blank = (
+            _Pass(tile, image, self._zeros(image, tile))
+            for tile in self._tiles(image, self.aims.taps)
+        )
+        gathered = self._gathered(image, blank, self.aims)
         distances = self._distances(image, gathered, self.aims)
         return {key: distance[0] for key, distance in distances.items()}
+
+    def _zeros(self, image: Tensor, tile: Tile) -> Iterator[tuple[str, Tensor]]:
+        """Features of a tile that are all zero, by tap."""
+        for tap in self.aims.taps:
+            sides = tile.whole(self.network.architecture.level(tap))
+            height, width = (side.stop - side.start for side in sides)
+            channels = self._positions(image, tap).shape[1]
+            yield tap, self._map((1, channels, height, width), image.dtype, image).zero_()
 
     def _plainly(self, image: Tensor) -> Terms:
         """A pass for each term, differentiated by autograd alone."""

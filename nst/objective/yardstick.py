@@ -9,6 +9,8 @@ from torch import Tensor
 from nst.network.vgg import Trunk
 from nst.objective.balanced import emphasis, scales
 from nst.objective.objective import Objective, fitted
+from nst.objective.statistics import MSE, Gram
+from nst.objective.statistics.base import described
 from nst.objective.terms import Region, Terms
 from nst.objective.transfer import regions_of, transfer
 
@@ -23,6 +25,7 @@ def yardstick(
     style: Tensor | Sequence[Region],
     image: Tensor,
     tile_size: int | None = None,
+    measured: tuple[Objective, Terms] | None = None,
 ) -> dict[str, float] | None:
     """Unweighted terms of an image over the layers of Gatys et al., and their balance.
 
@@ -32,6 +35,8 @@ def yardstick(
         style: 1 x 3 x H' x W', or the image's regions with their style pictures.
         image: 1 x 3 x H x W, the one to be measured.
         tile_size: see `nst.objective.Objective`; it changes the rounding alone.
+        measured: an objective in float32 of the same pictures, and the terms that it finds of the
+            image. Where its distances are those that are wanted, none is computed again.
 
     Returns:
         `content` and `style`; `content_share` and `style_share`, see `shares`, and their sum,
@@ -44,24 +49,40 @@ def yardstick(
     sides = [side for picture in (content, *pictures) for side in picture.shape[2:]]
     if not deep_enough or min(sides) < weights.architecture.minimum_side(taps):
         return None
-    objective = transfer(
-        fitted(trunk.network(taps), content.device),
-        content,
-        style,
-        content_layers=GATYS_CONTENT,
-        style_layers=GATYS_STYLE,
-        style_weight=1.0,
-        tile_size=tile_size,
-    )
-    terms = objective(image)
-    share = shares(objective, terms, scales(objective, content, style))
+    if measured and _is_yardstick(measured[0]):
+        objective, terms = measured
+    else:
+        objective = transfer(
+            fitted(trunk.network(taps), content.device),
+            content,
+            style,
+            content_layers=GATYS_CONTENT,
+            style_layers=GATYS_STYLE,
+            tile_size=tile_size,
+        )
+        terms = objective(image)
+    measures, found = objective.aims.measures, objective.scales
+    if any(one.key not in found for one in measures):
+        found = scales(objective, content, style)
+    share = shares(objective, terms, found)
+    sums = {
+        term: sum(one.share * terms.layers[one.key].item() for one in measures if one.term == term)
+        for term in ("content", "style")
+    }
     return {
-        "content": terms.content.item(),
-        "style": terms.style.item(),
+        **sums,
         "content_share": share["content"],
         "style_share": share["style"],
         "balance": sum(share.values()),
     }
+
+
+def _is_yardstick(objective: Objective) -> bool:
+    """Whether an objective's distances are those of the yardstick."""
+    layers = {"content": (MSE(), GATYS_CONTENT), "style": (Gram(), GATYS_STYLE)}
+    wanted = {(term, tap, described(own)) for term, (own, taps) in layers.items() for tap in taps}
+    measures = objective.aims.measures
+    return {(one.term, one.tap, described(one.statistic)) for one in measures} == wanted
 
 
 def shares(objective: Objective, image: Terms, scales: Mapping[str, float]) -> dict[str, float]:
@@ -80,7 +101,7 @@ def shares(objective: Objective, image: Terms, scales: Mapping[str, float]) -> d
     values: dict[str, list[float]] = {"content": [], "style": []}
     counts: dict[str, list[float]] = {"content": [], "style": []}
     for one in objective.aims.measures:
-        if scales[one.key] > 0:  # otherwise the pictures are the same there
+        if scales[one.key] > 0:  # otherwise even features of zeros are not apart there
             values[one.term].append(image.layers[one.key].item() / scales[one.key])
             counts[one.term].append(one.share * emphasis(one.key))
     return {term: fmean(values[term], counts[term]) if values[term] else 0.0 for term in values}

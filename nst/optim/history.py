@@ -21,7 +21,7 @@ PAIRS, FEWEST_EXACT = 100, 20
 _BESIDE = 8
 # Of the memory that is free. The rest is for evaluations, of whose memory the system may have some
 # back just now, and for runs beside this one.
-_SHARE = 0.25
+_SHARE = 0.5
 
 
 def choose(
