@@ -23,31 +23,39 @@ BESIDE = history._BESIDE * 4 * COUNT
 
 
 def chosen(
-    monkeypatch: pytest.MonkeyPatch, rows: float | None, kept: torch.dtype = torch.float32
+    monkeypatch: pytest.MonkeyPatch,
+    rows: float | None,
+    share: float,
+    kept: torch.dtype = torch.float32,
 ) -> tuple[int, torch.dtype, int]:
-    """Pairs, type and steps where there is room for so many rows in float32."""
-    room = None if rows is None else int((rows * PAIR + BESIDE) / history._SHARE) + 1
+    """Pairs, type and steps where a share of what is free is room for so many rows in float32."""
+    room = None if rows is None else int((rows * PAIR + BESIDE) / share) + 1
     monkeypatch.setattr(history, "free", lambda device: room)
     return history.choose(COUNT, torch.float32, kept, 20, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
-    ("rows", "expected"),
+    ("rows", "share", "expected"),
     [
-        (None, (100, torch.float32, 20)),  # nobody knows
-        (120, (100, torch.float32, 20)),
-        (119, (99, torch.float32, 20)),
-        (40, (20, torch.float32, 20)),
-        (39, (58, torch.bfloat16, 20)),  # rather than fewer than 20
-        (20, (20, torch.bfloat16, 20)),
-        (19, (29, torch.bfloat16, 9)),  # and then shorter steps
-        (1, (1, torch.bfloat16, 1)),
+        (None, history._SHARE, (100, torch.float32, 20)),  # nobody knows
+        (120, history._SHARE, (100, torch.float32, 20)),
+        (119, history._SHARE, (99, torch.float32, 20)),
+        (40, history._SHARE, (20, torch.float32, 20)),
+        (39, history._SHARE, (58, torch.bfloat16, 20)),  # rather than fewer than 20
+        (20, history._SHARE, (20, torch.bfloat16, 20)),
+        (34, history._MOST, (48, torch.bfloat16, 20)),  # more of what is free
+        (20, history._MOST, (20, torch.bfloat16, 20)),
+        (19, history._MOST, (29, torch.bfloat16, 9)),  # and then shorter steps
+        (1, history._MOST, (1, torch.bfloat16, 1)),
     ],
 )
 def test_as_many_pairs_are_kept_as_fit(
-    monkeypatch: pytest.MonkeyPatch, rows: float | None, expected: tuple[int, torch.dtype, int]
+    monkeypatch: pytest.MonkeyPatch,
+    rows: float | None,
+    share: float,
+    expected: tuple[int, torch.dtype, int],
 ) -> None:
-    found = chosen(monkeypatch, rows)
+    found = chosen(monkeypatch, rows, share)
     assert found == expected
     if rows is not None:
         pairs, dtype, steps = found
@@ -55,12 +63,12 @@ def test_as_many_pairs_are_kept_as_fit(
 
 
 def test_half_precision_is_kept_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chosen(monkeypatch, 60, torch.bfloat16) == (100, torch.bfloat16, 20)
+    assert chosen(monkeypatch, 60, history._SHARE, torch.bfloat16) == (100, torch.bfloat16, 20)
 
 
 def test_no_room_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"two pairs of vectors take .* GiB, and .* GiB are left"):
-        chosen(monkeypatch, 0.4)
+        chosen(monkeypatch, 0.4, history._MOST)
 
 
 @pytest.mark.parametrize("make", [nst.lbfgs, nst.lbfgs_torch])
@@ -155,7 +163,7 @@ def test_what_a_checkpoint_kept_counts_and_not_what_is_free_now(
         return closure
 
     monkeypatch.setattr(
-        history, "free", lambda device: int((30 * 80 + 8 * 40) / history._SHARE) + 1
+        history, "free", lambda device: int((30 * 80 + history._BESIDE * 40) / history._SHARE) + 1
     )
     x = torch.ones(10, requires_grad=True)
     first = made(x)

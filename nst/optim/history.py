@@ -16,12 +16,13 @@ _CURVATURE = 1e-10
 # What is kept where memory allows, and what is kept in full precision if at all.
 PAIRS, FEWEST_EXACT = 100, 20
 # Vectors as long as the gradient that a run needs beside the history when its first evaluation is
-# done, by count: the last gradient, direction and change, two sums on the way to the next
-# direction, the best image, and an image that is being saved, in float32 and in 8 bits.
-_BESIDE = 8
-# Of the memory that is free. The rest is for evaluations, of whose memory the system may have some
-# back just now, and for runs beside this one.
+# done, by count: four to six within a step (measured), three for the state before it, and an image
+# that is being saved, in float32 and in 8 bits.
+_BESIDE = 9
+# Of the memory that is free. The rest is for runs beside this one, and for what changes meanwhile.
 _SHARE = 0.5
+# The same where it would be too little for the fewest pairs.
+_MOST = 0.9
 
 
 def choose(
@@ -30,8 +31,9 @@ def choose(
     """How many pairs there is memory for, up to 100.
 
     The state before a step must still be there after it, so a step's pairs need rows besides. Where
-    fewer than 20 pairs would fit, they are kept in bfloat16; where that is not enough either, steps
-    become shorter. The iterates are the same with shorter steps, but `budget.steps` counts them.
+    fewer than 20 pairs would fit, they are kept in bfloat16; where that is not enough either, they
+    take more of what is free, and then steps become shorter. The iterates are the same with shorter
+    steps, but `budget.steps` counts them.
 
     Args:
         count: how many variables there are.
@@ -49,11 +51,13 @@ def choose(
     available = free(device)
     if available is None:
         return PAIRS, kept, longest
-    room = max(0, int(_SHARE * available) - _BESIDE * count * dtype.itemsize)
-    rows = room // (2 * count * kept.itemsize)
-    if rows < FEWEST_EXACT + longest and kept.itemsize > torch.bfloat16.itemsize:
-        kept = torch.bfloat16
+    room = rows = 0
+    for share, precision in ((_SHARE, kept), (_SHARE, torch.bfloat16), (_MOST, torch.bfloat16)):
+        kept = min(kept, precision, key=lambda one: one.itemsize)
+        room = max(0, int(share * available) - _BESIDE * count * dtype.itemsize)
         rows = room // (2 * count * kept.itemsize)
+        if rows >= FEWEST_EXACT + longest:
+            break
     # A quarter of the rows for the steps, where they cannot have as many as they would.
     steps = longest if rows >= FEWEST_EXACT + longest else min(longest, max(1, rows // 4))
     pairs = min(PAIRS, rows - steps)
@@ -98,13 +102,14 @@ class History:
         # Products with the last gradient.
         self._sg = self._yg = like.new_zeros(0, dtype=small)
 
-    def add(self, s: Tensor, y: Tensor, gradient: Tensor) -> None:
+    def add(self, direction: Tensor, length: Tensor, before: Tensor, gradient: Tensor) -> None:
         """Add a pair, and forget the oldest if there are more than `history_size`.
 
         Args:
-            s: change of the variables.
-            y: change of the gradient.
-            gradient: the gradient after the change.
+            direction: along which the variables have changed.
+            length: by how much of it, a scalar.
+            before: the gradient before the change.
+            gradient: after it.
         """
         if self._count == self._size:
             self._first = (self._first + 1) % self._rows
@@ -112,7 +117,9 @@ class History:
             self._sy, self._yy = self._sy[1:, 1:], self._yy[1:, 1:]
             self._sg, self._yg = self._sg[1:], self._yg[1:]
         row = (self._first + self._count) % self._rows
-        self._s[row], self._y[row] = s, y
+        # Straight into their rows: each vector may be a large part of the memory that is left.
+        torch.mul(direction, length, out=self._s[row])
+        torch.sub(gradient, before, out=self._y[row])
         self._count += 1
         own_s, own_y = self._s[row], self._y[row]
         sg, yg = self._times(self._s, gradient), self._times(self._y, gradient)
@@ -184,7 +191,10 @@ class History:
         parts = self._parts(ring)
         own_factors = torch.split(factors, [len(part) for part in parts])
         for part, own in zip(parts, own_factors, strict=True):
-            result += own.to(ring.dtype) @ part
+            if ring.dtype == result.dtype:
+                result.addmv_(part.mT, own.to(ring.dtype))
+            else:
+                result += own.to(ring.dtype) @ part
 
 
 def _bordered(matrix: Tensor, column: Tensor) -> Tensor:

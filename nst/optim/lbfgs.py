@@ -108,7 +108,7 @@ class LBFGS(Optimizer):
                 direction, length = -gradient, (1 / gradient.abs().sum()).clamp(max=1)
             else:
                 direction, length = self._next_direction(gradient), torch.ones_like(loss)
-            flat = gradient.abs().max() <= options["tolerance_grad"]
+            flat = torch.linalg.vector_norm(gradient, torch.inf) <= options["tolerance_grad"]
             uphill = gradient @ direction > -options["tolerance_change"]
             length = (length * options["lr"]).masked_fill(flat | uphill, 0.0).to(loss)
             if options["max_step_rms"] is not None:
@@ -123,7 +123,7 @@ class LBFGS(Optimizer):
             if settled is not None and settled.wait():
                 break
             gradient = self._flat_gradient()
-            change = length * direction.abs().max()
+            change = length * torch.linalg.vector_norm(direction, torch.inf)
             tolerance = options["tolerance_change"]
             settled = Readback((change <= tolerance) | ((loss - self._loss).abs() < tolerance))
         return first
@@ -175,8 +175,8 @@ class LBFGS(Optimizer):
         # The first iteration has made both.
         assert self._history is not None  # noqa: S101
         assert self._direction is not None  # noqa: S101
-        step, change = self._direction.mul_(self._length), gradient - self._gradient
-        self._history.add(step, change, gradient)
+        self._history.add(self._direction, self._length, self._gradient, gradient)
+        self._direction, self._gradient = None, gradient  # neither is needed any more
         return self._history.direction(gradient)
 
     def _flat_gradient(self) -> Tensor:
