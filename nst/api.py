@@ -546,6 +546,12 @@ class _Measure:
         made = self.plan.trunk.network(self.plan.loss.taps)
         return fitted(made, self.plan.where, precision, joint=self.plan.loss.joint)
 
+    def exact_network(self) -> VGG:
+        """The network in float32: the run's own where it is, and nobody else's."""
+        compute = self.plan.compute
+        shared = compute.precision == "bf16" or not compute.strategy.alone
+        return self.network("fp32") if shared else self._network
+
     def objective(self, network: VGG, side: int, precision: Precision) -> Objective:
         """The objective in a size."""
         loss, view = self.plan.loss, self.plan.view_at(side)
@@ -553,7 +559,10 @@ class _Measure:
         content_layers, style_layers = self._layers
         make: Callable[..., Objective] = transfer
         if loss.strength is not None:
-            make = partial(balanced, strength=loss.strength)
+            # Those of a network in bfloat16 are not quite those of one in float32.
+            same = precision == self.plan.compute.precision
+            known = self.scales.get(side) if same else None
+            make = partial(balanced, strength=loss.strength, known=known)
         elif self._beginning is not None:
             image = schedules.resized(self._beginning, view.content.shape[2:])
             make = partial(
@@ -631,14 +640,14 @@ def _result(
     saved = images.to_tensor(images.as_saved(picture, saved_as), plan.shape).to(plan.where)
     saved = plan.color.seen(saved)
     with tf32(False):
-        # A network of its own: that of the run may be in bfloat16, or other runs'.
-        objective = measure.objective(measure.network("fp32"), plan.size, "fp32")
+        network = measure.exact_network()
+        objective = measure.objective(network, plan.size, "fp32")
         with torch.no_grad():
             terms = objective(saved)
         # A resumed run has not been in all sizes, one whose budget was small neither.
         for side in sizes if plan.loss.strength is not None or plan.loss.gradients else ():
             if side not in measure.scales:
-                own = measure.objective(objective.network, side, "fp32")
+                own = measure.objective(network, side, "fp32")
                 measure.scales[side] = own.scales
         fixed = yardstick(
             plan.trunk,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support import REPOSITORY
+from support import REPOSITORY, TINY
 
 PACKAGE = REPOSITORY / "nst"
 # Data flows one way: each imports those before it alone, and everybody may raise an InputError.
@@ -49,10 +49,11 @@ INSIDE = {
         "inits": set(),
         "readback": set(),
         "history": set(),
-        "lbfgs": {"history", "readback"},
-        "optimizers": {"history", "lbfgs"},
+        "eager": set(),
+        "lbfgs": {"eager", "history", "readback"},
+        "optimizers": {"eager", "history", "lbfgs"},
         "parametrizations": set(),
-        "wrappers": {"optimizers"},
+        "wrappers": {"eager", "optimizers"},
         "gamuts": {"parametrizations"},
         "colors": {"parametrizations"},
         "schedules": set(),
@@ -162,6 +163,23 @@ def test_the_table_is_of_these_files() -> None:
 def test_only_the_command_line_knows_hydra(path: Path) -> None:
     known = any(name.split(".")[0] in ("hydra", "omegaconf") for name in imports(path))
     assert not known or place(path)[0] == "cli"
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_run_imports_neither_torchs_compiler_nor_plotting(tmp_path: Path, optimizer: str) -> None:
+    unwanted = ["torch._dynamo", "torch._inductor", "sympy", "torchvision", "matplotlib", "jinja2"]
+    code = f"""
+import sys
+from nst.cli.app import main
+sys.argv = ["nst", *{TINY}, "optimizer={optimizer}"]
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code
+assert not [name for name in {unwanted} if name in sys.modules]
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+    assert list(tmp_path.glob("outputs/single/*/result.png"))
 
 
 def test_library_runs_without_hydra_and_plotting() -> None:

@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import hydra
 import torch
@@ -325,6 +325,15 @@ def _prefer_presets() -> None:
         found = store.repo["hydra"].get(group, {}).pop(preset.name, None)
         if found:
             store.store(preset.stem, found.node, f"hydra/{group}/plugin", provider=found.provider)
+    store.repo = _Uncopied(store.repo)
+
+
+class _Uncopied(dict[str, Any]):
+    """Hydra's store of configs, for as long as nobody adds to it."""
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Itself: Hydra copies the whole store to list one group, and `--help` lists hundreds."""
+        return self
 
 
 def main() -> NoReturn:

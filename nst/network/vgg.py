@@ -132,7 +132,7 @@ class VGG(nn.Module):
             if before := self.architecture.pooling_before(name):
                 self._add_pooling(before, pooling, pooling_scale)
             first = name == self.architecture.convolutions[0].name
-            convolution = nn.Conv2d(
+            convolution = _Convolution(
                 inputs, outputs, 3, padding=1, padding_mode=padding if first else "zeros"
             )
             with torch.no_grad():
@@ -189,6 +189,13 @@ class VGG(nn.Module):
             if name in self.taps:
                 features[name] = image
         return features
+
+
+class _Convolution(nn.Conv2d):
+    """A convolution that begins without filters: random ones take longer than an evaluation."""
+
+    def reset_parameters(self) -> None:
+        """Leave the memory as it is, for the weights to come."""
 
 
 class Pooled(nn.Module):

@@ -356,8 +356,9 @@ def _pick(state: Mapping[str, Tensor], path: Path, architecture: Architecture) -
         raise WeightsError(
             f"{path}: not {architecture.name}: it has no features.0.weight and features.0.bias"
         )
+    tensors = {key: tensor.float() for key, tensor in tensors.items()}
     for key, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
+        if not all(map(torch.isfinite, tensor.aminmax())):
             raise WeightsError(f"{path}: {key} holds values that are not finite")
     return tensors
 
@@ -387,5 +388,5 @@ def _fitting(
                 f"{path}: not {architecture.name}: {key}.weight is {tuple(weight.shape)}, "
                 f"{name} needs {expected}"
             )
-        tensors |= {f"{name}.weight": weight.float(), f"{name}.bias": bias.float()}
+        tensors |= {f"{name}.weight": weight, f"{name}.bias": bias}
     return tensors

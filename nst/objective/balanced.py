@@ -119,6 +119,7 @@ def balanced(
     *,
     strength: float,
     style_weight: float = 1.0,
+    known: Mapping[str, float] | None = None,
     **options: Any,
 ) -> Objective:
     """An objective of relative terms, see the module.
@@ -131,10 +132,11 @@ def balanced(
         style: 1 x 3 x h x w, or the image's regions with their style pictures.
         strength: see `goal`.
         style_weight: factor of the style term.
+        known: the scales of another such objective; None measures them.
         options: of `nst.objective.transfer`.
     """
     plain = transfer(network, content, style, style_weight=style_weight, **options)
-    found = scales(plain, content, style)
+    found = scales(plain, content, style) if known is None else known
     weights, goals = _relative_weights(plain, found), {"style": goal(strength)}
     aims = replace(
         plain.aims,

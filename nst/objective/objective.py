@@ -509,8 +509,11 @@ class Objective:
 
         for tap, feature in one.features:
             attach(tap, feature)
-        # Each tap's hook adds dL/dF when the gradient of what is above has come down to it.
-        (gradient,) = torch.autograd.grad(feature, one.pixels, torch.zeros_like(feature))
+        # Each tap's hook adds dL/dF when the gradient of what is above has come down to it: to the
+        # last one zeros, by a scalar, since `grad` with a `grad_outputs` imports sympy, a second.
+        zeros = torch.zeros_like(feature)
+        last = tiling.Differentiated.apply(feature, zeros.new_zeros(()), [zeros])
+        (gradient,) = torch.autograd.grad(last, one.pixels)
         return gradient
 
 

@@ -140,7 +140,7 @@ def features(
 
 
 class Differentiated(torch.autograd.Function):
-    """A scalar whose gradient with respect to the image is known already."""
+    """A scalar whose gradient with respect to the image, or to features, is known already."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, value: Tensor, gradient: list[Tensor]) -> Tensor:

@@ -36,7 +36,8 @@ def yardstick(
         image: 1 x 3 x H x W, the one to be measured.
         tile_size: see `nst.objective.Objective`; it changes the rounding alone.
         measured: an objective in float32 of the same pictures, and the terms that it finds of the
-            image. Where its distances are those that are wanted, none is computed again.
+            image. Where its distances are those that are wanted, none is computed again; where its
+            network is deep enough, no other is made.
 
     Returns:
         `content` and `style`; `content_share` and `style_share`, see `shares`, and their sum,
@@ -52,8 +53,11 @@ def yardstick(
     if measured and _is_yardstick(measured[0]):
         objective, terms = measured
     else:
+        network = measured[0].network if measured else None
+        if network is None or not network.taps.issuperset(taps):
+            network = fitted(trunk.network(taps), content.device)
         objective = transfer(
-            fitted(trunk.network(taps), content.device),
+            network,
             content,
             style,
             content_layers=GATYS_CONTENT,

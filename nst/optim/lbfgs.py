@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
+from nst.optim.eager import Eager
 from nst.optim.history import History, choose
 from nst.optim.readback import Readback
 
 
-class LBFGS(Optimizer):
+class LBFGS(Eager):
     """L-BFGS with a fixed step length, with the parameters and the results of `torch.optim.LBFGS`.
 
     Nothing in an iteration waits for the device, but for whether the iteration before the last
@@ -133,7 +133,7 @@ class LBFGS(Optimizer):
 
         The pairs (`old_stps`, `old_dirs`) are views of the history that the next step leaves alone.
         """
-        state = super().state_dict()
+        state: dict[str, Any] = super().state_dict()
         if self._history is not None:
             state["state"] = {
                 0: {

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nst.errors import InputError
+from nst.optim.eager import Adam
 from nst.optim.history import PAIRS
 from nst.optim.lbfgs import LBFGS
 
@@ -56,11 +57,11 @@ def adam(
     Raises:
         InputError: `carry_over` with variables that are not B x C x H x W.
     """
-    make = CarryingAdam if carry_over else torch.optim.Adam
+    make = CarryingAdam if carry_over else Adam
     return make(params, lr=lr, betas=(betas[0], betas[1]), eps=eps)
 
 
-class CarryingAdam(torch.optim.Adam):
+class CarryingAdam(Adam):
     """Adam that takes its moments over from a smaller size, see `adam`."""
 
     def __init__(self, params: list[Tensor], **options: Any) -> None:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from nst.errors import InputError
+from nst.optim.eager import Eager
 from nst.optim.optimizers import OptimizerFactory, variables_of
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -80,7 +81,7 @@ def scheduled(
     return Scheduled(base, made, scheduler)
 
 
-class Wrapper(Optimizer):
+class Wrapper(Eager):
     """An optimizer around another, whose parameter groups and state it shows as its own.
 
     Args:

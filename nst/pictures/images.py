@@ -55,10 +55,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM") + (
 )
 # What is written, by suffix, and how: as good as the format gets within reason.
 WRITTEN: dict[str, dict[str, Any]] = {
-    ".png": {},
-    ".jpg": {"quality": 95, "subsampling": 0},
-    ".webp": {"quality": 95},
-    ".tiff": {"compression": "tiff_lzw"},
+    ".png": {"format": "PNG"},
+    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".webp": {"format": "WEBP", "quality": 95},
+    ".tiff": {"format": "TIFF", "compression": "tiff_lzw"},
 }
 
 
@@ -246,7 +246,7 @@ def encoded(picture: Image.Image, suffix: str, about: Mapping[str, str] | None =
         exif[ExifTags.Base.ImageDescription] = rest
         options["exif"] = exif
     buffer = io.BytesIO()
-    picture.save(buffer, format=Image.registered_extensions()[suffix], **options)
+    picture.save(buffer, **options)
     return buffer.getvalue()
 
 

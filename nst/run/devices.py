@@ -227,7 +227,9 @@ def _algorithms() -> tuple[bool, bool, bool, str | None]:
 def _set_algorithms(
     deterministic: bool, warn_only: bool, benchmark: bool, workspace: str | None
 ) -> None:
-    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+    # Only where they change: torch imports its compiler for it, which takes two seconds.
+    if (deterministic, warn_only) != _algorithms()[:2]:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
     torch.backends.cudnn.benchmark = benchmark
     if workspace is None:
         os.environ.pop(_CUBLAS, None)
