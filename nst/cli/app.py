@@ -224,6 +224,7 @@ def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
             that of another program.
     """
     sweeper = config.hydra.sweeper
+    study.COMPOSED.clear()
     if config.study is not None and sweeper._target_ != _SWEEPERS[0]:
         raise InputError("study: has a sweep of its own, which another hydra/sweeper cannot do")
     if sweeper._target_ not in _SWEEPERS:
@@ -239,6 +240,7 @@ def check_jobs(config: DictConfig, overrides: list[Override]) -> None:
         composed = [loader.load_sweep_config(config, job) for job in jobs[:_CHECKED]]
     except (HydraException, OmegaConfBaseException):
         return  # as Hydra says in a moment
+    study.COMPOSED.update(map(tuple, jobs[:_CHECKED]))
     asked: dict[Path, list[str]] = {}
     for number, job in enumerate(composed):
         with open_dict(job):

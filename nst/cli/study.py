@@ -17,6 +17,8 @@ from omegaconf import DictConfig
 from nst.cli.arguments import prepared
 from nst.errors import InputError
 
+# Jobs whose configs `nst.cli.app` has composed before the sweep, by their overrides.
+COMPOSED: set[tuple[str, ...]] = set()
 # What is settled before there are jobs.
 _OF_THE_COMMAND = ("name", "resume", "study")
 

@@ -3,6 +3,8 @@
 Every program that uses Hydra imports what is here, so nst itself is imported only when it is used.
 """
 
+from collections.abc import Sequence
+
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -25,3 +27,9 @@ class StudySweeper(BasicSweeper):
         parser = OverridesParser.create(self.hydra_context.config_loader)
         jobs = study.jobs(self.config.study, overrides, parser)
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Called by Hydra: compose the jobs' configs, of which the check had too many."""
+        from nst.cli import study
+
+        super().validate_batch_is_legal([job for job in batch if tuple(job) not in study.COMPOSED])
