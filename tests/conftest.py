@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from forking import TIMEOUT, Commands
 from nst.network.weights import Weights, random_weights
 from support import Command, checker_picture, xor_picture
 
@@ -31,18 +33,32 @@ def style_path(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands | None]:
+    """What runs commands without their start; None where processes cannot be forked safely."""
+    if sys.platform != "linux":
+        yield None
+        return
+    made = Commands()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def nst_command(tmp_path: Path) -> Command:
+def nst_command(tmp_path: Path, commands: Commands | None) -> Command:
     """Run `python -m nst` in an empty folder, as a user would, with warnings as errors."""
 
     def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        variables = {**os.environ, **environment}
+        if commands:
+            return commands.run(list(arguments), tmp_path, variables)
         return subprocess.run(
             [sys.executable, "-W", "error", "-m", "nst", *arguments],
             cwd=tmp_path,
-            env={**os.environ, **environment},
+            env=variables,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=TIMEOUT,
         )
 
     return run
