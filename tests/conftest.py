@@ -14,6 +14,13 @@ from nst.network.weights import Weights, random_weights
 from support import Command, checker_picture, xor_picture
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of whole commands are slow, with those that say so themselves."""
+    for item in items:
+        if "nst_command" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def weights() -> Weights:
     return random_weights(0)

@@ -165,6 +165,7 @@ def test_only_the_command_line_knows_hydra(path: Path) -> None:
     assert not known or place(path)[0] == "cli"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_a_run_imports_neither_torchs_compiler_nor_plotting(tmp_path: Path, optimizer: str) -> None:
     unwanted = ["torch._dynamo", "torch._inductor", "sympy", "torchvision", "matplotlib", "jinja2"]
@@ -182,6 +183,7 @@ assert not [name for name in {unwanted} if name in sys.modules]
     assert list(tmp_path.glob("outputs/single/*/result.png"))
 
 
+@pytest.mark.slow
 def test_library_runs_without_hydra_and_plotting() -> None:
     absent = ["hydra", "omegaconf", "matplotlib", "jinja2", "tqdm", "yaml", "safetensors"]
     code = f"""

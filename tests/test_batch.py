@@ -454,6 +454,7 @@ def test_jobs_that_set_torch_differently_run_one_setting_after_the_other(
     ]
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_signal_ends_all_jobs_which_then_go_on(name: str, code: int, tmp_path: Path) -> None:

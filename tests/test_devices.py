@@ -36,6 +36,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
 def test_freed_memory_is_kept_for_the_next_tensor_and_given_back_at_the_end() -> None:
     # In a process of its own, where no other test has left freed memory behind.
@@ -68,6 +69,7 @@ app.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="there are enough of its own on others")
 def test_a_sweep_does_without_what_windows_lacks(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", WITHOUT_POSIX]

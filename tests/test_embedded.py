@@ -51,6 +51,7 @@ def test_embedded_activations_keep_their_scale_on_pictures(embedded: Weights) ->
                 assert 0.3 < features.mean().item() < 3, tap
 
 
+@pytest.mark.slow
 def test_embedded_network_knows_drawn_textures_that_it_never_saw(tmp_path: Path) -> None:
     """The scripts as a user types them; the model card has the figures of the full measurement."""
     scripts = REPOSITORY / "scripts"

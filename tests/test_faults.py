@@ -116,6 +116,7 @@ def test_read_only_folder(nst_command: Command, tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_folder_removed_under_a_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nst", *LONG, "hydra.run.dir=run", "output.image_every=5"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -306,6 +307,7 @@ def test_transparency_of_the_content_is_kept_or_dropped(tmp_path: Path) -> None:
 # --- Weights --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_programs_that_fetch_weights_at_once_both_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

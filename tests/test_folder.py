@@ -252,6 +252,7 @@ def test_a_run_goes_on_from_elsewhere_and_where_it_was_moved(
     assert status(Path(moved) / "out/x") == "ok"
 
 
+@pytest.mark.slow
 @posix
 def test_a_run_outlives_its_readers_and_its_terminal(tmp_path: Path) -> None:
     ignoring = f"trap '' HUP; {sys.executable} -m nst {' '.join(TINY)} hydra.run.dir=x 2>&1"

@@ -193,6 +193,7 @@ def test_golden_rows(golden_network: Network, optimizer: str, init: str) -> None
         assert_near(rows[-1, 2], golden[-1, 2], 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["random", "content"])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_order_of_the_reference_gives_its_rows(
@@ -263,6 +264,7 @@ def twins(
     return table(loop.rows), rows_of(outcome)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "init", "evaluations"),
     [("lbfgs", "random", 60), ("lbfgs", "content", 60), ("adam", "random", 15)],
@@ -284,6 +286,7 @@ def test_float64_twins(
     torch.testing.assert_close(rows, loop_rows, rtol=1e-6, atol=1e-20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "joint", "rtol"), [(torch.float64, True, 1e-6), (torch.float32, False, 1e-3)]
 )

@@ -19,7 +19,7 @@ from nst.errors import InputError
 from nst.files import hold
 from support import REPOSITORY, TINY, Command, posix
 
-pytestmark = posix
+pytestmark = [posix, pytest.mark.slow]
 
 FOUR = ("optimizer=adam,lbfgs", "init=random,content")
 NAMES = {f"init-{i}_optimizer-{o}" for i in ("random", "content") for o in ("adam", "lbfgs")}
@@ -268,11 +268,14 @@ with hold(Path({str(tmp_path)!r})):
         pass
 
 
-def test_optuna_searches_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_optuna_searches_and_goes_on_where_it_was(nst_command: Command, tmp_path: Path) -> None:
     needs("optuna")
 
     def search(trials: int) -> str:
-        return sweep(tmp_path, *TINY, "hydra/sweeper=optuna", f"hydra.sweeper.n_trials={trials}")
+        optuna = ("hydra/sweeper=optuna", f"hydra.sweeper.n_trials={trials}")
+        done = nst_command(*TINY, *optuna, "name=four", "--multirun")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     search(2)
     before = stamps(tmp_path)

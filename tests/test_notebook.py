@@ -98,6 +98,7 @@ def test_a_run_without_evaluations_has_no_columns_and_empty_curves(result: nst.R
     assert not empty.curves().axes[0].lines
 
 
+@pytest.mark.slow
 def test_example_runs_without_a_warning() -> None:
     notebook = nbformat.read(EXAMPLE, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -122,6 +123,7 @@ def test_example_runs_without_a_warning() -> None:
     assert len(outputs) == 10
 
 
+@pytest.mark.slow
 def test_a_notebook_without_widgets_gets_a_bar_of_text() -> None:
     code = """
 import sys

@@ -106,6 +106,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.slow
 def test_wheel_holds_the_package_its_configs_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -119,6 +120,7 @@ def test_wheel_holds_the_package_its_configs_and_nothing_else(wheel: Path) -> No
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"nst"}
 
 
+@pytest.mark.slow
 @posix
 def test_wheel_works_in_a_new_environment_and_another_folder(
     wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,5 @@
 """The README's commands, run as a reader types them, on top of overrides that make them small."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from support import REPOSITORY, TINY, checker_picture, xor_picture
+from support import REPOSITORY, TINY, Command, checker_picture, xor_picture
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -31,29 +30,23 @@ def test_readme_shows_the_three_commands() -> None:
 
 
 @pytest.mark.parametrize("line", dict.fromkeys(COMMANDS))
-def test_command_works(line: str, tmp_path: Path) -> None:
+def test_command_works(line: str, nst_command: Command, tmp_path: Path) -> None:
     xor_picture().save(tmp_path / "photo.jpg")
     checker_picture().save(tmp_path / "art.jpg")
     checker_picture().save(tmp_path / "start.png")
     words = shlex.split(line)
-    words[0] = sys.executable
-    if words[1:3] == ["-m", "nst"]:
-        # Hydra wants all overrides on one side of its flags.
-        keys = {word.partition("=")[0] for word in words}
-        small = [word for word in TINY if word.partition("=")[0] not in keys]
-        size = [word for word in words if word.startswith("size=")]
-        words = [word for word in words if word not in size]
-        # A half or a quarter of it must still do for the network.
-        coarse = {"experiment=quality", "schedule=pyramid"} & set(words)
-        words[3:3] = [
-            *(word for word in small if word not in TINY[:1]),
-            f"size={96 if coarse else 32}",
-        ]
-        if "study=tradeoff" in words:  # two of its 20 jobs
-            words += ["loss.strength=0.5", "layers=to_relu1_1,to_relu2_1"]
-    done = subprocess.run(
-        words, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=280
-    )
+    assert words[:3] == ["python", "-m", "nst"]
+    # Hydra wants all overrides on one side of its flags.
+    keys = {word.partition("=")[0] for word in words}
+    small = [word for word in TINY if word.partition("=")[0] not in keys]
+    words = [word for word in words[3:] if not word.startswith("size=")]
+    # A half or a quarter of it must still do for the network.
+    coarse = {"experiment=quality", "schedule=pyramid"} & set(words)
+    size = f"size={96 if coarse else 32}"
+    words = [*(word for word in small if word not in TINY[:1]), size, *words]
+    if "study=tradeoff" in words:  # two of its 20 jobs
+        words += ["loss.strength=0.5", "layers=to_relu1_1,to_relu2_1"]
+    done = nst_command(*words)
     assert done.returncode == 0, done.stderr
     if "--help" not in words:
         results = list(tmp_path.glob("outputs/**/result.png"))
@@ -65,6 +58,7 @@ def test_command_works(line: str, tmp_path: Path) -> None:
 RUNS = (REPOSITORY / "nst/run/README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "left"), [(README, "result.png"), (RUNS, "losses.jsonl")])
 def test_library_example_works(page: str, left: str, tmp_path: Path) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

@@ -20,7 +20,7 @@ from nst.cli import resume
 from nst.errors import InputError
 from support import Command, posix
 
-pytestmark = posix
+pytestmark = [posix, pytest.mark.slow]
 
 # A run of three seconds, whose checkpoints are most of its work.
 ARGUMENTS = (

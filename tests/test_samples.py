@@ -19,6 +19,7 @@ def pixels(name: str) -> np.ndarray:
         return np.asarray(picture)
 
 
+@pytest.mark.slow
 def test_script_draws_the_committed_pictures(tmp_path: Path) -> None:
     script = REPOSITORY / "scripts" / "make_samples.py"
     subprocess.run([sys.executable, script, "--out", tmp_path], check=True, timeout=280)

@@ -102,6 +102,7 @@ def visit(browser: "webdriver.Chrome", address: str) -> None:
     browser.get(address)
 
 
+@pytest.mark.slow
 def test_four_runs_with_curves_and_images(server: str, browser: "webdriver.Chrome") -> None:
     visit(browser, server + "?tagFilter=loss#timeseries")
     shows(
@@ -115,6 +116,7 @@ def test_four_runs_with_curves_and_images(server: str, browser: "webdriver.Chrom
     shows(browser, lambda text: "content_style_result" in text and "<IMG>" in text, "images")
 
 
+@pytest.mark.slow
 def test_hparams_table_has_the_four_runs(server: str, browser: "webdriver.Chrome") -> None:
     visit(browser, server + "#hparams")
     shows(

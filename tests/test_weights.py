@@ -200,6 +200,7 @@ def test_download_says_what_it_is_before_it_begins(
     assert "100%" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_first_signal_ends_a_download_and_leaves_no_half_file(
