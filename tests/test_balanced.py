@@ -252,6 +252,7 @@ def test_run_of_a_picture_in_its_own_style_keeps_it(init: nst.inits.Init) -> Non
     assert result.losses[-1].total <= result.losses[0].total
 
 
+@pytest.mark.slow
 def test_strength_is_what_is_left_of_the_style_distance() -> None:
     pair = xor_picture(), checker_picture()
     for strength in (0.2, 0.5, 0.8):
@@ -264,6 +265,7 @@ def test_strength_0_is_the_photograph_and_1_does_not_know_it() -> None:
     assert still.yardstick["content_share"] == pytest.approx(0, abs=1e-4)
     assert still.yardstick["style_share"] == pytest.approx(1, abs=0.01)
     options = {**SMALL, "init": nst.inits.random, "strength": 1, "resize": "stretch"}
+    options["budget"] = nst.Budget(evaluations=1)
     one, other = (
         stylize(content, checker_picture(), **options)
         for content in (xor_picture(), checker_picture())

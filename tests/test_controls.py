@@ -189,6 +189,7 @@ def test_blend_of_one_and_a_scale_of_1_are_as_if_not_there() -> None:
     assert totals(style, regions=nst.Regions([None])) == plain
 
 
+@pytest.mark.slow
 def test_each_region_ends_near_its_own_style() -> None:
     content, styles = xor_picture(), [checker_picture(), Image.effect_noise((64, 64), 90)]
     styles = [style.convert("RGB") for style in styles]
@@ -279,6 +280,7 @@ def test_run_with_weights_by_gradients_records_them() -> None:
         nst.Loss(gradients=True)
 
 
+@pytest.mark.slow
 def test_everything_together_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     content = xor_picture()
     styles = [checker_picture(), xor_picture().rotate(90), checker_picture().rotate(45)]

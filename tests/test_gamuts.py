@@ -122,6 +122,7 @@ def test_black_and_white_areas_can_be_moved(kind: str, value: float) -> None:
     assert unit(image()).sub(0.5).abs().max() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [nst.lbfgs, nst.adam])
 @pytest.mark.parametrize("level", [0, 255])
 def test_picture_of_one_extreme_can_be_painted_on(level: int, optimizer) -> None:
