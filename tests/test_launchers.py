@@ -268,14 +268,11 @@ with hold(Path({str(tmp_path)!r})):
         pass
 
 
-def test_optuna_searches_and_goes_on_where_it_was(nst_command: Command, tmp_path: Path) -> None:
+def test_optuna_searches_and_goes_on_where_it_was(tmp_path: Path) -> None:
     needs("optuna")
 
     def search(trials: int) -> str:
-        optuna = ("hydra/sweeper=optuna", f"hydra.sweeper.n_trials={trials}")
-        done = nst_command(*TINY, *optuna, "name=four", "--multirun")
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return sweep(tmp_path, *TINY, "hydra/sweeper=optuna", f"hydra.sweeper.n_trials={trials}")
 
     search(2)
     before = stamps(tmp_path)
