@@ -156,6 +156,7 @@ def test_run_that_went_wrong_goes_on_with_another_guard(
     nst_command: Command, tmp_path: Path
 ) -> None:
     wild = ["optimizer.lr=8", "optimizer.max_iter=3", "optimizer.max_step_rms=null", "init=random"]
+    wild += ["optimizer.first_step_rms=null", "optimizer.initial_scale=1"]
     free = ["parametrization=pixel", "gamut=free", "loss=reference", "checkpoint.every=1"]
     limits = ["guard.blow_up=100", "budget.evaluations=20"]
     done = nst_command(*TINY, *wild, *free, *limits, "hydra.run.dir=y")

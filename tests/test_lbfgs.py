@@ -149,6 +149,65 @@ def test_bound_that_no_step_reaches_changes_nothing() -> None:
     assert losses(LBFGS, 2, max_step_rms=1e3) == losses(LBFGS, 2)
 
 
+def points_and_slopes(evaluations: int, **options: float) -> tuple[list[Tensor], list[Tensor]]:
+    """Where evaluations were made, and the gradients there."""
+    x = torch.linspace(-1, 2, 6, dtype=torch.float64).requires_grad_()
+    optimizer = LBFGS([x], max_iter=evaluations, **options)
+    points: list[Tensor] = []
+    slopes: list[Tensor] = []
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = rosenbrock(x)
+        loss.backward()
+        assert x.grad is not None
+        points.append(x.detach().clone())
+        slopes.append(x.grad.clone())
+        return loss
+
+    optimizer.step(closure)
+    return points, slopes
+
+
+@pytest.mark.parametrize("lr", [1.0, 0.5])
+def test_first_step_is_as_long_as_it_is_to_be(lr: float) -> None:
+    points, slopes = points_and_slopes(2, first_step_rms=0.03, lr=lr)
+    step = points[1] - points[0]
+    assert step.square().mean().sqrt().item() == pytest.approx(0.03 * lr, rel=1e-12)
+    torch.testing.assert_close(step / step.norm(), -slopes[0] / slopes[0].norm())
+
+
+def test_first_step_has_the_bound_of_the_others() -> None:
+    points, _ = points_and_slopes(2, first_step_rms=0.03, max_step_rms=0.01)
+    step = points[1] - points[0]
+    assert step.square().mean().sqrt().item() == pytest.approx(0.01, rel=1e-12)
+
+
+def test_first_step_from_the_minimum_goes_nowhere() -> None:
+    x = torch.ones(5, requires_grad=True)
+    optimizer = LBFGS([x], first_step_rms=0.05, max_step_rms=0.1)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = rosenbrock(x)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert torch.equal(x, torch.ones(5))
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_one_pair_corrects_a_multiple_of_the_identity(scale: float) -> None:
+    points, slopes = points_and_slopes(3, initial_scale=scale)
+    s, y = points[1] - points[0], slopes[1] - slopes[0]
+    identity = torch.eye(len(s), dtype=s.dtype)
+    left = identity - torch.outer(s, y) / (s @ y)
+    start = scale * (s @ y) / (y @ y) * identity
+    inverse = left @ start @ left.T + torch.outer(s, s) / (s @ y)
+    torch.testing.assert_close(points[2], points[1] - inverse @ slopes[1])
+
+
 def test_history_in_bfloat16_finds_the_same_minimum() -> None:
     found = losses(LBFGS, 60, history_dtype=torch.bfloat16)
     assert found[-1] < 1e-9
@@ -203,7 +262,8 @@ def test_on_a_gpu_no_iteration_waits_for_it(max_step_rms: float | None) -> None:
         losses.append(loss.detach())
         return loss
 
-    optimizer = LBFGS([image], history_size=3, max_iter=6, max_step_rms=max_step_rms)
+    options = {"max_step_rms": max_step_rms, "first_step_rms": max_step_rms}
+    optimizer = LBFGS([image], history_size=3, max_iter=6, **options)
     optimizer.step(closure)  # libraries load what they need
     with warnings.catch_warnings():
         # It says of itself, once per process, that it is a prototype.

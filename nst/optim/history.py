@@ -90,6 +90,7 @@ class History:
 
     def __init__(self, like: Tensor, options: dict[str, Any]) -> None:
         self._size = options["history_size"]
+        self._scale = options["initial_scale"]
         self._rows = self._size + options["max_iter"]
         shape = self._rows, like.numel()
         self._s, self._y = (like.new_empty(shape, dtype=options["history_dtype"]) for _ in range(2))
@@ -129,7 +130,7 @@ class History:
         self._sg, self._yg = sg, yg
         self._sy, self._yy = _bordered(self._sy, sy), _bordered(self._yy, yy)
         enough = sy[-1] > _CURVATURE
-        self._gamma = torch.where(enough, sy[-1] / yy[-1], self._gamma)
+        self._gamma = torch.where(enough, self._scale * sy[-1] / yy[-1], self._gamma)
 
     def direction(self, gradient: Tensor) -> Tensor:
         """-H g, for the gradient that the last pair was added with."""

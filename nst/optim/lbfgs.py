@@ -13,6 +13,9 @@ for the columns s_i = x_i+1 - x_i of S and y_i = g_i+1 - g_i of Y, R the upper t
 its diagonal, gamma = s^T y / y^T y of the last pair. A direction takes four products of a large
 matrix with a vector instead of the four hundred dependent small operations of the two-loop
 recursion, and the same numbers up to rounding come out.
+
+With that gamma the directions of which no pair knows anything are moved along by what the stiffest
+of them bear. A multiple of it moves them faster.
 """
 
 import math
@@ -47,6 +50,9 @@ class LBFGS(Eager):
         max_step_rms: no iteration moves the variables by more than this, as a root mean square
             over them. None, as in torch, takes every step at its full length, and the first ones,
             when the curvature is hardly known, may leap far away.
+        first_step_rms: length of the first iteration's step along the gradient, likewise. None, as
+            in torch, is one over the sum of the gradient's magnitudes: it moves next to nothing.
+        initial_scale: gamma in units of s^T y / y^T y; 1 as in torch.
     """
 
     def __init__(
@@ -59,6 +65,8 @@ class LBFGS(Eager):
         tolerance_change: float = 1e-9,
         history_dtype: torch.dtype | None = None,
         max_step_rms: float | None = None,
+        first_step_rms: float | None = None,
+        initial_scale: float = 1.0,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -68,6 +76,8 @@ class LBFGS(Eager):
             "tolerance_change": tolerance_change,
             "history_dtype": history_dtype,
             "max_step_rms": max_step_rms,
+            "first_step_rms": first_step_rms,
+            "initial_scale": initial_scale,
         }
         super().__init__(params, defaults)
         self._variables: list[Tensor] = self.param_groups[0]["params"]
@@ -105,7 +115,7 @@ class LBFGS(Eager):
             if self._direction is None:
                 self._settle(gradient)
                 self._history = History(gradient, options)
-                direction, length = -gradient, (1 / gradient.abs().sum()).clamp(max=1)
+                direction, length = -gradient, self._first_length(gradient)
             else:
                 direction, length = self._next_direction(gradient), torch.ones_like(loss)
             flat = torch.linalg.vector_norm(gradient, torch.inf) <= options["tolerance_grad"]
@@ -170,6 +180,12 @@ class LBFGS(Eager):
         if size is None:
             size, kept, longest = choose(like.numel(), like.dtype, kept, longest, like.device)
         options.update(history_size=size, history_dtype=kept, max_iter=longest)
+
+    def _first_length(self, gradient: Tensor) -> Tensor:
+        first: float | None = self.param_groups[0]["first_step_rms"]
+        if first is None:
+            return (1 / gradient.abs().sum()).clamp(max=1)
+        return first / gradient.square().mean().sqrt()
 
     def _next_direction(self, gradient: Tensor) -> Tensor:
         # The first iteration has made both.

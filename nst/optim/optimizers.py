@@ -107,6 +107,8 @@ def lbfgs(
     tolerance_change: float = 1e-9,
     history_precision: Literal["fp32", "bf16"] = "fp32",
     max_step_rms: float | None = 0.1,
+    first_step_rms: float | None = 0.05,
+    initial_scale: float = 2.0,
 ) -> Optimizer:
     """Limited-memory BFGS in matrix form, see `nst.optim.lbfgs`; with a line search it is torch's.
 
@@ -127,6 +129,10 @@ def lbfgs(
         max_step_rms: longest step of an iteration, as a root mean square over the variables, in
             ImageNet-normalised units; it keeps the first steps from leaping away. None leaves them
             as they come. A line search bounds steps by itself.
+        first_step_rms: length of the first step, likewise. None is torch's, which moves next to
+            nothing. Not with a line search.
+        initial_scale: how far directions move of which past steps say nothing, in units of what
+            torch takes. 1 is torch's; 4 is too much with some networks. Not with a line search.
 
     Raises:
         InputError: a line search together with a history in bf16.
@@ -135,7 +141,17 @@ def lbfgs(
         dtype = torch.bfloat16 if history_precision == "bf16" else None
         tolerances = tolerance_grad, tolerance_change
         size = None if history_size == "auto" else history_size
-        return LBFGS(params, lr, max_iter, size, *tolerances, dtype, max_step_rms)
+        return LBFGS(
+            params,
+            lr,
+            max_iter,
+            size,
+            *tolerances,
+            dtype,
+            max_step_rms,
+            first_step_rms,
+            initial_scale,
+        )
     return lbfgs_torch(
         params,
         lr=lr,
@@ -159,16 +175,24 @@ def lbfgs_torch(
     tolerance_change: float = 1e-9,
     history_precision: Literal["fp32"] = "fp32",
     max_step_rms: None = None,
+    first_step_rms: None = None,
+    initial_scale: float = 1.0,
 ) -> Optimizer:
     """`torch.optim.LBFGS`, whose two-loop recursion sums in the order that plain programs have.
 
     The parameters are those of `lbfgs`; a `history_size` of `auto` is 100.
 
     Raises:
-        InputError: a history in bf16 or a bound on steps, which torch has not.
+        InputError: a history in bf16, a bound on steps, or another first step or scale, which torch
+            has not.
     """
     if max_step_rms is not None:
         raise InputError("optimizer.max_step_rms needs optimizer=lbfgs; torch's has no such bound")
+    if first_step_rms is not None or initial_scale != 1:
+        raise InputError(
+            "optimizer.first_step_rms and optimizer.initial_scale need optimizer=lbfgs; torch has "
+            "its own, null and 1"
+        )
     if history_precision != "fp32":
         raise InputError(
             "optimizer.history_precision=bf16 needs optimizer=lbfgs and line_search_fn=null"
