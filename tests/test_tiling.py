@@ -81,6 +81,7 @@ def compare(
         assert (gradient - expected).abs().max() <= tolerance * expected.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(48, 64), (50, 39), (33, 90), (17, 100)])
 @pytest.mark.parametrize("tile_size", [1, 16, 22, 32])
 @pytest.mark.parametrize("pooling", ["max", "avg"])
@@ -107,6 +108,7 @@ def test_every_option(weights: Weights, options: dict[str, Any]) -> None:
     compare(weights, (53, 70), 24, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers",
     [(GATYS_CONTENT, GATYS_STYLE), ({"relu5_4": 1.0}, {"conv5_3": 2.0, "relu1_2": 1.0})],
@@ -325,6 +327,7 @@ def test_yardstick_is_the_same(weights: Weights) -> None:
     assert tiled == pytest.approx(whole, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_run_with_tiles_is_the_run_without(content_path: Path, style_path: Path) -> None:
     def run(**options: Any) -> nst.Result:
         return stylize(

@@ -68,6 +68,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_training_writes_weights_that_the_package_loads(trained: Path) -> None:
     weights = sources.file_weights(trained / "vgg19.safetensors")
     assert weights.tensors["conv5_1.weight"].shape == (512, 512, 3, 3)
@@ -76,6 +77,7 @@ def test_training_writes_weights_that_the_package_loads(trained: Path) -> None:
     assert list(trained.glob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_training_in_two_stretches_equals_training_in_one(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,11 +100,13 @@ def test_training_in_two_stretches_equals_training_in_one(
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_training_is_refused(trained: Path) -> None:
     with pytest.raises(SystemExit, match="made with other settings"):
         train_embedded.train(replace(TINY, seed=1), trained, torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_folding_changes_the_scale_of_filters_alone(trained: Path) -> None:
     """Against the network as it was trained, batch norm and all; its mean activations are 1."""
     trunk = train_embedded.Trunk(TINY.classes)
