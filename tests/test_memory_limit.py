@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 # Program and network take about half of it.
-LIMIT = 1400 << 20
+LIMIT = 1200 << 20
 
 
 @pytest.fixture
@@ -40,9 +40,8 @@ def group() -> Iterator[Path]:
 @pytest.mark.parametrize(
     "settings",
     [
-        ("optimizer=lbfgs",),
-        ("optimizer=adam", "parametrization=pixel"),
         ("optimizer=lbfgs", "precision=bf16"),
+        ("optimizer=adam", "parametrization=pixel"),
     ],
     ids=" ".join,
 )
@@ -50,7 +49,7 @@ def test_a_run_is_planned_for_the_memory_that_it_may_have(
     group: Path, tmp_path: Path, settings: tuple[str, ...]
 ) -> None:
     # As a whole the picture would take more than the limit.
-    tall = ("size=768", "resize=stretch", "budget.evaluations=2", "model.weights=embedded")
+    tall = ("size=640", "resize=stretch", "budget.evaluations=1", "model.weights=embedded")
     command = [sys.executable, "-m", "nst", *tall, *settings, "hydra.run.dir=run"]
 
     def enter() -> None:
@@ -60,5 +59,5 @@ def test_a_run_is_planned_for_the_memory_that_it_may_have(
         command, cwd=tmp_path, preexec_fn=enter, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
-    assert "Tiled: 768 x 768 px would take" in done.stdout
+    assert "Tiled: 640 x 640 px would take" in done.stdout
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "ok"

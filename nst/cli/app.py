@@ -147,8 +147,18 @@ def _by_optimizer(values: DictConfig, *, _root_: DictConfig) -> Any:
     return values[name]
 
 
+class _Uncopied(dict[str, Any]):
+    """Hydra's store of configs, for as long as nobody adds to it."""
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Itself: Hydra copies the whole store to list one group, and `--help` lists hundreds."""
+        return self
+
+
 def _help() -> str:
     """For Hydra's template, where a dollar sign has a meaning."""
+    store = ConfigStore.instance()
+    store.repo = _Uncopied(store.repo)
     loader = GlobalHydra.instance().config_loader()
     return help_text(config_dir(), loader).replace("$", "$$")
 
@@ -327,15 +337,6 @@ def _prefer_presets() -> None:
         found = store.repo["hydra"].get(group, {}).pop(preset.name, None)
         if found:
             store.store(preset.stem, found.node, f"hydra/{group}/plugin", provider=found.provider)
-    store.repo = _Uncopied(store.repo)
-
-
-class _Uncopied(dict[str, Any]):
-    """Hydra's store of configs, for as long as nobody adds to it."""
-
-    def __deepcopy__(self, _: object) -> Self:
-        """Itself: Hydra copies the whole store to list one group, and `--help` lists hundreds."""
-        return self
 
 
 def main() -> NoReturn:
