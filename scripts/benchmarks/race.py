@@ -123,7 +123,7 @@ def measure(
     """
     weights = resolve(source)
     content, style = (images.to_tensor(images.load(path), size).to(device) for path in SAMPLES)
-    start = INITS[init](Canvas(content, style, 0, load=NotImplemented))
+    start = INITS[init](Canvas(content, [style], (1.0,), 0, load=NotImplemented))
     loop = TextbookLoop(common.state_dict(weights), content, style, start, "lbfgs")
     objective = common.objective(weights, content, style)
     seconds, pictures = 0.0, {}
