@@ -549,8 +549,8 @@ class _Measure:
     def exact_network(self) -> VGG:
         """The network in float32: the run's own where it is, and nobody else's."""
         compute = self.plan.compute
-        shared = compute.precision == "bf16" or not compute.strategy.alone
-        return self.network("fp32") if shared else self._network
+        usable = compute.precision != "bf16" and compute.strategy.alone
+        return self._network if usable else self.network("fp32")
 
     def objective(self, network: VGG, side: int, precision: Precision) -> Objective:
         """The objective in a size."""

@@ -249,7 +249,10 @@ def test_layer_that_no_picture_excites_is_left_out(weights: Weights, pictures) -
 def test_run_of_a_picture_in_its_own_style_keeps_it(init: nst.inits.Init) -> None:
     result = stylize(xor_picture(), xor_picture(), init=init, **SMALL)
     assert result.status == "ok"
-    assert result.picture_losses.total <= max(result.losses[0].total, 1e-6)
+    # A run that begins at its goal leaves it by a step, and comes back but for rounding.
+    goal_or_start = max(result.losses[0].total, 1e-8)
+    assert result.losses[-1].total <= goal_or_start
+    assert result.picture_losses.total <= goal_or_start
 
 
 @pytest.mark.slow

@@ -313,7 +313,11 @@ BAD = [
     (["seed=1.5"], "could not be converted to Integer"),
     (["+layers.style.relu9_9=1"], "unknown layer 'relu9_9'; the layers of VGG-19 are conv1_1"),
     (["optimzer=adam"], "'optimzer' not in 'RunConf' (did you mean optimizer?); valid keys: alpha"),
-    (["optimizer.momentum=1"], "valid keys: first_step_rms, history_precision, history_size"),
+    (
+        ["optimizer.momentum=1"],
+        "valid keys: first_step_rms, history_precision, history_size, initial_scale, "
+        "line_search_fn, lr",
+    ),
     (["optimizer=sgd"], "optimizer=sgd: there is no such option; there are adam, averaged"),
     (["experiment=fast"], "experiment=fast: there is no such option; there are blend, color_map"),
     (["+optimizer.weight_decay=0.9"], "optimizer.weight_decay: nothing reads this key; those"),

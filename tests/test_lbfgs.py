@@ -57,24 +57,29 @@ def test_evaluations_are_those_of_torch(options: dict[str, Any], parts: int) -> 
     assert losses(LBFGS, 2, parts, **options) == pytest.approx(expected, rel=1e-8)
 
 
+def stepped(optimizer: LBFGS, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Make a step of Rosenbrock's function; where it was evaluated, and the gradients there."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = rosenbrock(x)
+        loss.backward()
+        assert x.grad is not None
+        seen.append((x.detach().clone(), x.grad.clone()))
+        return loss
+
+    optimizer.step(closure)
+    return seen
+
+
 def test_it_converges_and_then_stands_still() -> None:
     found = losses(LBFGS, 40)
     assert found[-1] < 1e-8
     x = torch.ones(5, requires_grad=True)
-    optimizer = LBFGS([x])
-    count = 0
-
-    def closure() -> Tensor:
-        nonlocal count
-        count += 1
-        optimizer.zero_grad()
-        loss = rosenbrock(x)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
+    seen = stepped(LBFGS([x]), x)
     assert torch.equal(x, torch.ones(5))
-    assert count <= 3  # of 20
+    assert len(seen) <= 3  # of 20
 
 
 def test_pairs_without_curvature_are_left_out_as_in_torch() -> None:
@@ -152,21 +157,8 @@ def test_bound_that_no_step_reaches_changes_nothing() -> None:
 def points_and_slopes(evaluations: int, **options: float) -> tuple[list[Tensor], list[Tensor]]:
     """Where evaluations were made, and the gradients there."""
     x = torch.linspace(-1, 2, 6, dtype=torch.float64).requires_grad_()
-    optimizer = LBFGS([x], max_iter=evaluations, **options)
-    points: list[Tensor] = []
-    slopes: list[Tensor] = []
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = rosenbrock(x)
-        loss.backward()
-        assert x.grad is not None
-        points.append(x.detach().clone())
-        slopes.append(x.grad.clone())
-        return loss
-
-    optimizer.step(closure)
-    return points, slopes
+    seen = stepped(LBFGS([x], max_iter=evaluations, **options), x)
+    return [point for point, _ in seen], [slope for _, slope in seen]
 
 
 @pytest.mark.parametrize("lr", [1.0, 0.5])
@@ -185,15 +177,7 @@ def test_first_step_has_the_bound_of_the_others() -> None:
 
 def test_first_step_from_the_minimum_goes_nowhere() -> None:
     x = torch.ones(5, requires_grad=True)
-    optimizer = LBFGS([x], first_step_rms=0.05, max_step_rms=0.1)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = rosenbrock(x)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
+    stepped(LBFGS([x], first_step_rms=0.05, max_step_rms=0.1), x)
     assert torch.equal(x, torch.ones(5))
 
 

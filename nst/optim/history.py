@@ -57,9 +57,11 @@ def choose(
         room = max(0, int(share * available) - _BESIDE * count * dtype.itemsize)
         rows = room // (2 * count * kept.itemsize)
         if rows >= FEWEST_EXACT + longest:
+            steps = longest
             break
-    # A quarter of the rows for the steps, where they cannot have as many as they would.
-    steps = longest if rows >= FEWEST_EXACT + longest else min(longest, max(1, rows // 4))
+    else:
+        # A quarter of the rows for the steps, where they cannot have as many as they would.
+        steps = min(longest, max(1, rows // 4))
     pairs = min(PAIRS, rows - steps)
     if pairs < 1:
         raise InputError(

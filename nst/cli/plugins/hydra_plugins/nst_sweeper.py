@@ -29,7 +29,7 @@ class StudySweeper(BasicSweeper):
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Called by Hydra: compose the jobs' configs, of which the check had too many."""
+        """Called by Hydra: compose the configs of the jobs that nst has not composed already."""
         from nst.cli import study
 
         super().validate_batch_is_legal([job for job in batch if tuple(job) not in study.COMPOSED])
