@@ -3,11 +3,11 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from PIL import Image
@@ -20,7 +20,7 @@ from nst.network.plausible import warn_of_wrong_input
 from nst.network.vgg import VGG, Trunk
 from nst.objective import Objective, Precision, Region, Source, Terms, transfer
 from nst.objective.balanced import balanced
-from nst.objective.cost import extra, largest_piece, needed
+from nst.objective.cost import Cost, cost
 from nst.objective.gradients import balanced_by_gradients
 from nst.objective.magnitudes import factors
 from nst.objective.objective import fitted
@@ -45,12 +45,13 @@ from nst.run.devices import (
     device_name,
     isolated,
     memory_kept,
+    memory_returned,
     resolve_device,
     tf32,
     wake,
 )
 from nst.run.guard import Guard
-from nst.run.memory import check_history, choose_tile_size, explained
+from nst.run.memory import check, choose_tile_size, explained
 from nst.run.records import Budget, Outcome
 from nst.run.results import PictureLosses, Result, Start
 from nst.run.specs import Compute, Keep, Loss, Network, at_least_1
@@ -170,19 +171,21 @@ def stylize(
         wake(where)
         settings.enter_context(deterministic(compute.deterministic))
         settings.enter_context(tf32(compute.precision == "tf32"))
-        masked = 0 if len(areas) == 1 and areas[0].mask is None else len(areas)
-        more = extra(loss.style_loss, loss.layers[1], masked)
-        settings.enter_context(explained(where, *shape, compute.precision, size, more))
+        trunk = network.trunk()
+        estimate = _estimate(loss, trunk, compute.precision, areas)
+        settings.enter_context(explained(where, *shape, estimate, size))
+        kept = _kept(optimizer, budget, gamut(parametrization), where, shape)
         tile_size = choose_tile_size(
             compute.memory,
             compute.tile_size,
             where,
             *_largest_shape(pictures, size),
-            compute.precision,
+            estimate,
             joint=loss.joint,
-            extra=more,
+            kept=kept,
         )
-        trunk = network.trunk()
+        check(where, *shape, estimate, tile_size, kept, size)
+        settings.enter_context(memory_returned(where) if tile_size else nullcontext())
         plan = _Plan(
             pictures=pictures,
             max_megapixels=max_megapixels,
@@ -215,14 +218,6 @@ def stylize(
             checkpoint_seconds=keep.checkpoint_seconds,
             stop_requested=stop_requested,
         )
-        if not keep.resume:
-            check_history(
-                trainer.state.optimizer,
-                budget.evaluations,
-                where,
-                *shape,
-                needed(*shape, compute.precision, tile_size, more),
-            )
         trainer.identity = identity.describe(
             {
                 **plan.identity(),
@@ -240,11 +235,9 @@ def stylize(
         del beginning  # as large as the picture; the run has made its own of it
         if keep.resume:
             trainer.restore(Path(keep.resume))
-        start = Start(
-            content=plan.view.content,
-            styles=plan.view.styles,
+        begun = partial(
+            Start,
             style_weights=plan.style_weights,
-            regions=plan.view.regions,
             budget=budget,
             device=device_name(where),
             weights=trunk.weights.source,
@@ -253,13 +246,19 @@ def stylize(
             tile_size=plan.tile_size if plan.in_tiles(shape) else None,
             rows=tuple(trainer.state.rows),
         )
+        start = begun(**plan.view.shown)
         for sink in keep.sinks:
             sink.on_start(start)
-        with memory_kept(where, plan.largest_piece):
+        # They can be made again, and the run may need the room.
+        del start
+        plan.forget_views()
+        with memory_kept(where, estimate.largest_piece(*shape, tile_size)):
             outcome = trainer.run()
         # Optimizer and objective are as large as several pictures; what follows needs the room.
         del trainer
-        result = _result(measure, outcome, start, sizes, keep.saved_as, transparency)
+        with memory_returned(where) if tile_size else nullcontext():
+            start = begun(**plan.view.shown)
+            result = _result(measure, outcome, start, sizes, keep.saved_as, transparency)
         for sink in keep.sinks:
             sink.on_end(result)
     return result
@@ -311,6 +310,34 @@ def _largest_shape(pictures: Inputs, size: int) -> tuple[int, int]:
         if math.prod(shape) / 3 > height * width:
             height, width = (round(side / 3**0.5) for side in shape)
     return height, width
+
+
+def _estimate(loss: Loss, trunk: Trunk, precision: Precision, areas: Sequence[Area]) -> Cost:
+    """What evaluations take of memory."""
+    statistics = loss.content_loss, loss.style_loss
+    terms = zip(loss.factors, statistics, loss.layers, strict=True)
+    masked = 0 if len(areas) == 1 and areas[0].mask is None else len(areas)
+    return cost(
+        [(statistic, taps) for factor, statistic, taps in terms if factor],
+        precision,
+        masked,
+        trunk.weights.architecture,
+        trunk.pooling,
+    )
+
+
+def _kept(
+    optimizer: OptimizerFactory,
+    budget: Budget,
+    parametrization: Parametrization,
+    where: torch.device,
+    shape: tuple[int, int],
+) -> int:
+    """Bytes that the optimizer takes at least, as one of a small image says."""
+    height, width = (min(side, 32) for side in shape)
+    made = optimizer(parametrization(torch.zeros(1, 3, height, width, device=where)).variables)
+    vector = 3 * torch.float32.itemsize * math.prod(shape)
+    return int(optimizers.vectors(made, budget.evaluations) * vector)
 
 
 def _listed(style: Picture | Sequence[Picture]) -> list[Picture]:
@@ -386,6 +413,11 @@ class _View:
     styles: list[Tensor]
     regions: list[Region]
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What of them a `Start` has."""
+        return {"content": self.content, "styles": self.styles, "regions": self.regions}
+
 
 @dataclass
 class _Plan:
@@ -430,11 +462,6 @@ class _Plan:
         """Height and width of the result."""
         return self.pictures.shape(self.size)
 
-    @property
-    def largest_piece(self) -> int:
-        """Bytes of the largest tensor of an evaluation."""
-        return largest_piece(*self.shape, self.tile_size)
-
     def view_at(self, side: int) -> _View:
         """The pictures in the size of a stage, made once: colours may take long to match."""
         if side not in self._views:
@@ -443,6 +470,10 @@ class _Plan:
             regions = [self._region(area, seen, styles) for area in self.areas]
             self._views[side] = _View(content, seen, originals, styles, regions)
         return self._views[side]
+
+    def forget_views(self) -> None:
+        """Let go of the pictures in all sizes, until they are asked for again."""
+        self._views.clear()
 
     def content_of(self, shape: Sequence[int]) -> Tensor:
         """The content picture in the height and width of a stage."""

@@ -21,8 +21,7 @@ from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, transfer
 from nst.objective.batch import Batch, signature
-from nst.objective.cost import extra, needed
-from nst.objective.statistics import Gram, Wasserstein
+from nst.objective.statistics import Gram
 from nst.run import memory
 from nst.run.rendezvous import Member, Rendezvous
 from nst.run.strategy import Alone
@@ -247,13 +246,11 @@ def test_no_more_images_than_fit_into_memory(
 
 def test_pictures_that_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cpu")
-    monkeypatch.setattr(memory, "free", lambda _: 10 * needed(100, 100, "fp32"))
-    assert memory.at_once(device, 100, 100, "fp32") == 5
-    assert memory.at_once(device, 1000, 1000, "fp32") == 1
-    regions = extra(Wasserstein(), ["relu1_1"], 4)
-    assert memory.at_once(device, 100, 100, "fp32", regions) == 2
+    monkeypatch.setattr(memory, "free", lambda _: 1000)
+    assert memory.at_once(device, 100) == 5
+    assert memory.at_once(device, 10000) == 1
     monkeypatch.setattr(memory, "free", lambda _: None)
-    assert memory.at_once(device, 100, 100, "fp32") is None
+    assert memory.at_once(device, 100) is None
 
 
 def test_failing_objective_is_its_own_members_error(weights: Weights) -> None:

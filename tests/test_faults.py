@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from nst import free_memory
 from nst.errors import InputError
 from nst.files import atomic_write
 from nst.network import weights as sources
-from nst.objective import cost
+from nst.objective.cost import Cost, cost
+from nst.objective.statistics import MSE, Gram
 from nst.run import checkpoint, devices, memory
 from nst.run.checkpoint import CheckpointError
 from nst.run.memory import OutOfMemory
@@ -162,6 +164,9 @@ def test_sink_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None:
 # --- Memory ---------------------------------------------------------------------------------------
 
 
+GATYS = cost([(MSE(), ["relu4_2"]), (Gram(), ["relu1_1", "relu5_1"])])
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -177,39 +182,47 @@ def test_no_memory_is_one_error_that_says_what_would_fit(
     monkeypatch.setattr(memory, "free", lambda device: 2**30)
     match = r"4000 x 3000 px need about .* GiB on cpu as a whole; set memory=tiled, .*, or size=\d+"
     with pytest.raises(OutOfMemory, match=match):
-        with memory.explained(torch.device("cpu"), 3000, 4000):
+        with memory.explained(torch.device("cpu"), 3000, 4000, GATYS):
             raise error
     with pytest.raises(RuntimeError, match="another"):
-        with memory.explained(torch.device("cpu"), 3000, 4000):
+        with memory.explained(torch.device("cpu"), 3000, 4000, GATYS):
             raise RuntimeError("another")
 
 
 def test_size_that_fits_needs_what_there_is() -> None:
-    size = cost.fitting_size(2**30, aspect=4 / 3)
-    needed = cost.needed(size, size * 3 // 4, "fp32")
+    size = GATYS.fitting_size(2**30, aspect=4 / 3)
+    needed = GATYS.needed(size, size * 3 // 4)
     assert 0.6 * 2**30 < needed <= 0.8 * 2**30
 
 
 def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def chosen(room: int | None, mode: str = "auto", tile_size: int | None = None, **options):
+    def chosen(
+        room: int | None, mode: str = "auto", tile_size: int | None = None, of: Cost = GATYS, **more
+    ) -> int | None:
         monkeypatch.setattr(memory, "free", lambda device: room)
-        shape = 2000, 3000, options.pop("precision", "fp32")
-        return memory.choose_tile_size(mode, tile_size, torch.device("cpu"), *shape, **options)
+        cpu = torch.device("cpu")
+        return memory.choose_tile_size(mode, tile_size, cpu, 2000, 3000, of, **more)
 
     caplog.set_level("INFO", "nst")
-    whole = cost.needed(2000, 3000, "fp32")
+    whole = GATYS.needed(2000, 3000)
     assert chosen(2 * whole) is None
     assert chosen(None) is None
     assert not caplog.messages
     assert chosen(2 * whole - 2) == 1024
     assert "tile_size=1024" in caplog.text
-    assert chosen(2 * whole - 2, precision="bf16") is None
+    half = cost([(Gram(), ["relu5_1"])], "bf16")
+    assert chosen(2 * whole - 2, of=half) is None
     assert chosen(2 * whole - 2, joint=False) is None
     assert chosen(2 * whole - 2, tile_size=100) == 100
-    assert chosen(2 * cost.needed(2000, 3000, "fp32", 512)) == 512
-    assert chosen(2 * cost.needed(2000, 3000, "fp32", 512) - 2) == 384
+    in_tiles = GATYS.needed(2000, 3000, 512)
+    assert chosen(2 * in_tiles) == 512
+    assert chosen(2 * in_tiles - 2) == 384
+    assert chosen(2 * in_tiles, kept=2) == 384
+    assert chosen(2 * (in_tiles + 2), kept=2) == 512
+    # The optimizer needs most of it, and tiles are small but fit.
+    assert chosen(2 * in_tiles, kept=in_tiles) == 256
     assert chosen(1) == 64
     assert chosen(1, "full") is None
     assert chosen(2 * whole, "tiled") == chosen(None, "tiled") == 1024
@@ -217,6 +230,31 @@ def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
     for mode, tile_size in (("some", None), ("tiled", 0)):
         with pytest.raises(InputError):
             chosen(1, mode, tile_size)
+
+
+@pytest.mark.parametrize(
+    ("tile_size", "kept", "message"),
+    [
+        (None, 0, r"as a whole take .* memory=auto or size=\d+ takes less"),
+        (64, 2**40, r"in tiles of 64 px .* optimizer.history_size=auto or size=\d+ takes less"),
+    ],
+)
+def test_what_the_system_would_kill_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tile_size: int | None, kept: int, message: str
+) -> None:
+    arguments = 2000, 3000, GATYS, tile_size, kept, 3000
+    needed = GATYS.needed(2000, 3000, tile_size) + kept
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(memory, "free", lambda device: needed)
+    memory.check(cpu, *arguments)
+    monkeypatch.setattr(memory, "free", lambda device: needed - 1)
+    memory.check(gpu, *arguments)  # which says so itself
+    with pytest.raises(InputError, match=message) as caught:
+        memory.check(cpu, *arguments)
+    size = int(re.findall(r"size=(\d+)", str(caught.value))[-1])
+    # The optimizer's part is by the picture's px, too.
+    share = (size / 3000) ** 2
+    assert GATYS.needed(2 * size // 3, size, 64) + share * kept <= needed
 
 
 def test_free_memory_is_bounded_by_control_groups(tmp_path: Path) -> None:

@@ -20,12 +20,10 @@ from nst.objective.cost import (
     BYTES_OF_GAUSSIAN,
     BYTES_OF_REGION,
     BYTES_OF_VALUE,
-    HALO,
-    Extra,
-    extra,
-    needed,
+    cost,
 )
 from nst.objective.statistics import (
+    MSE,
     Comparison,
     Cosine,
     Covariance,
@@ -486,17 +484,19 @@ def test_what_they_are_made_with_is_a_part_of_their_identity() -> None:
         SlicedWasserstein(0)
 
 
-def test_what_distributions_keep_counts_in_the_estimate_of_memory() -> None:
+def test_what_statistics_keep_counts_in_the_estimate_of_memory() -> None:
     taps = ["relu1_1", "relu2_1", "relu3_1"]
+
+    def more(statistic: Statistic, regions: int = 0) -> tuple[float, float]:
+        plain, found = cost([(Gram(), taps)]), cost([(statistic, taps)], regions=regions)
+        return found.pixel - plain.pixel, found.piece - plain.piece
+
     values = 64 + 128 / 4 + 256 / 16
-    assert extra(Histogram(), taps, 0).whole == pytest.approx(BYTES_OF_VALUE * values)
-    assert extra(Histogram(), taps, 3).whole == pytest.approx(3 * BYTES_OF_VALUE * values)
+    assert more(Histogram()) == (pytest.approx(BYTES_OF_VALUE * values), 0)
+    with_regions = pytest.approx(3 * BYTES_OF_VALUE * values), pytest.approx(3 * BYTES_OF_REGION)
+    assert more(Histogram(), 3) == with_regions
     directions = 8 * (1 + 1 / 4 + 1 / 16)
-    assert extra(SlicedWasserstein(8), taps, 0).whole == pytest.approx(BYTES_OF_VALUE * directions)
-    assert extra(Gram(), taps, 0) == (0, 0)
-    assert extra(Covariance(), taps, 2) == (0, 2 * BYTES_OF_GAUSSIAN + 2 * BYTES_OF_REGION)
-    for tile_size in (None, 64):
-        plain = needed(1000, 1000, "fp32", tile_size)
-        assert needed(1000, 1000, "fp32", tile_size, Extra(10.0, 0.0)) - plain == 10_000_000
-        piece = 1000**2 if tile_size is None else (64 + HALO) ** 2
-        assert needed(1000, 1000, "fp32", tile_size, Extra(0.0, 10.0)) - plain == 10 * piece
+    assert more(SlicedWasserstein(8)) == (pytest.approx(BYTES_OF_VALUE * directions), 0)
+    both = 2 * BYTES_OF_GAUSSIAN + 2 * BYTES_OF_REGION
+    assert more(Covariance(), 2) == (0, pytest.approx(both))
+    assert more(MSE()) == (pytest.approx(4 * values), 0)  # the other picture's features

@@ -218,7 +218,7 @@ def test_nothing_of_a_tile_outlives_it(weights: Weights) -> None:
                 peak = max(peak, now)
         return peak
 
-    outside = cost.BYTES_OUTSIDE_TILES * 32 * 448
+    outside = cost.BYTES_OF_PICTURE * 32 * 448
     assert most(896) - most(448) <= outside
 
 
@@ -347,9 +347,13 @@ def test_run_with_tiles_is_the_run_without(content_path: Path, style_path: Path)
     for a, b in zip(whole.losses, tiled.losses, strict=True):
         assert b.total == pytest.approx(a.total, rel=1e-4)
     assert tiled.yardstick == pytest.approx(whole.yardstick, rel=1e-3)
-    with patch("nst.run.memory.free", return_value=2**20):
+    with patch("nst.run.memory.free", return_value=25 << 20):
         assert run().start.tile_size == 64
-        assert run(joint=False).start.tile_size is None
+    with patch("nst.run.memory.free", return_value=2**20):
+        with pytest.raises(InputError, match=r"size=96: .* in tiles of 64 px take .* takes less"):
+            run()
+        with pytest.raises(InputError, match="as a whole"):
+            run(joint=False)
     assert run().start.tile_size is None
     assert run(memory="tiled").start.tile_size is None  # one tile holds it
     with pytest.raises(InputError, match=r"loss\.joint"):

@@ -117,6 +117,7 @@ class VGG(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture = architecture
+        self.pooling = pooling
         self.taps = frozenset(taps)
         self.architecture.check(self.taps)
         order, deepest = self.architecture.taps, self.architecture.deepest(self.taps)

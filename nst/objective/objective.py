@@ -27,6 +27,7 @@ from torch import Tensor
 from nst.errors import InputError
 from nst.network.vgg import VGG
 from nst.objective import masks, tiling
+from nst.objective.cost import cost
 from nst.objective.statistics import Comparison, Distribution, Moments, Positions
 from nst.objective.terms import Measure, Region, Source, Term, Terms, weighed
 from nst.objective.tiling import BAND, Tile, Window
@@ -57,7 +58,7 @@ class Aims:
     """What images are compared with: one image with its own, or B of them with B.
 
     Attributes:
-        terms: their weights and goals may be tensors of length B.
+        terms: their weights and goals may be tensors of length B; without regions.
         measures: of the terms; their weights likewise.
         targets: by the measures' keys: what a statistic compares with, B of each; of a comparison
             features in the network's precision, which holds them exactly.
@@ -117,6 +118,7 @@ class Objective:
         aims: what images are compared with; of terms of no weight nothing.
         joint: as given.
         tv_norm: likewise.
+        cost: what evaluations of images take of memory.
         scales: what the distances are shares of, by the measures' keys; or the weights that were
             found for the terms, by their names; empty where they count as they are.
     """
@@ -145,7 +147,16 @@ class Objective:
         self.scales: Mapping[str, float] = {}
         self._tile_size = tile_size
         self.tv_norm: Norm = tv_norm
-        self.aims = Aims(tuple(terms), [], {}, {}, [tv_weight])
+        self.cost = cost(
+            [(term.statistic, term.layers) for term in terms if term.weight],
+            precision,
+            max(sum(one.mask is not None for one in term.regions) for term in terms),
+            network.architecture,
+            network.pooling,
+        )
+        # Their pictures are only needed for the targets, and may be large.
+        left = tuple(replace(term, regions=()) for term in terms)
+        self.aims = Aims(left, [], {}, {}, [tv_weight])
         with torch.no_grad():
             for term in terms:
                 if term.weight:

@@ -168,7 +168,12 @@ class _Wave(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """The values' gradient; the slope is cos(x) / sqrt(1 - k^2 sin(x)^2)."""
         (values,) = ctx.saved_tensors
-        cosine = (values - ctx.bounds.middle).div_(ctx.bounds.width).cos_()
-        # The same without the sine: 1 - k^2 + k^2 cos(x)^2.
-        root = (cosine * _SHARPNESS).square_().add_(1 - _SHARPNESS**2).sqrt_()
-        return cosine.div_(root).mul_(gradient), None
+        found = torch.empty_like(gradient)
+        # Channel by channel: the pieces that it is made of may be large.
+        for channel, pulled in enumerate(gradient.unbind(1)):
+            middle, width = ctx.bounds.middle[channel], ctx.bounds.width[channel]
+            cosine = (values[:, channel] - middle).div_(width).cos_()
+            # The same without the sine: 1 - k^2 + k^2 cos(x)^2.
+            root = (cosine * _SHARPNESS).square_().add_(1 - _SHARPNESS**2).sqrt_()
+            torch.mul(cosine.div_(root), pulled, out=found[:, channel])
+        return found, None

@@ -15,10 +15,13 @@ log = logging.getLogger(__name__)
 _CURVATURE = 1e-10
 # What is kept where memory allows, and what is kept in full precision if at all.
 PAIRS, FEWEST_EXACT = 100, 20
-# Vectors as long as the gradient that a run needs beside the history when its first evaluation is
-# done, by count: four to six within a step (measured), three for the state before it, and an image
-# that is being saved, in float32 and in 8 bits.
-_BESIDE = 9
+# Vectors as long as the gradient that L-BFGS takes beside its history, by count, where a step is of
+# one iteration, and where it is of several: the last direction and gradient and the next direction.
+# A step of several may be broken off in the middle, so what was there before is kept: variables,
+# direction, gradient, and the image that was the best then.
+BESIDE = {False: 3, True: 7}
+# The same of the evaluation that follows.
+_EVALUATION = 3
 # Of the memory that is free. The rest is for runs beside this one, and for what changes meanwhile.
 _SHARE = 0.5
 # The same where it would be too little for the fewest pairs.
@@ -32,8 +35,8 @@ def choose(
 
     The state before a step must still be there after it, so a step's pairs need rows besides. Where
     fewer than 20 pairs would fit, they are kept in bfloat16; where that is not enough either, they
-    take more of what is free, and then steps become shorter. The iterates are the same with shorter
-    steps, but `budget.steps` counts them.
+    take more of what is free, and then steps are of one iteration. The iterates are the same with
+    shorter steps, but `budget.steps` counts them.
 
     Args:
         count: how many variables there are.
@@ -52,16 +55,18 @@ def choose(
     if available is None:
         return PAIRS, kept, longest
     room = rows = 0
-    for share, precision in ((_SHARE, kept), (_SHARE, torch.bfloat16), (_MOST, torch.bfloat16)):
+    for share, precision, steps in (
+        (_SHARE, kept, longest),
+        (_SHARE, torch.bfloat16, longest),
+        (_MOST, torch.bfloat16, longest),
+        (_MOST, torch.bfloat16, 1),
+    ):
         kept = min(kept, precision, key=lambda one: one.itemsize)
-        room = max(0, int(share * available) - _BESIDE * count * dtype.itemsize)
+        beside = (BESIDE[steps > 1] + _EVALUATION) * count * dtype.itemsize
+        room = max(0, int(share * available) - beside)
         rows = room // (2 * count * kept.itemsize)
-        if rows >= FEWEST_EXACT + longest:
-            steps = longest
+        if rows >= FEWEST_EXACT + steps:
             break
-    else:
-        # A quarter of the rows for the steps, where they cannot have as many as they would.
-        steps = min(longest, max(1, rows // 4))
     pairs = min(PAIRS, rows - steps)
     if pairs < 1:
         raise InputError(

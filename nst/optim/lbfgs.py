@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from nst.optim.eager import Eager
-from nst.optim.history import History, choose
+from nst.optim.history import BESIDE, History, choose
 from nst.optim.readback import Readback
 
 
@@ -95,6 +95,17 @@ class LBFGS(Eager):
         precision = {"bfloat16": "bf16", "float32": "fp32"}.get(name, name)
         kept = {"history_size": options["history_size"], "history_precision": precision}
         return {**kept, "max_iter": options["max_iter"]}
+
+    def vectors(self, evaluations: int | None) -> float:
+        """See `nst.optim.optimizers`; the least of `history_size=None` is one pair in bfloat16."""
+        options = self.param_groups[0]
+        size, kept = options["history_size"], options["history_dtype"] or self._variables[0].dtype
+        if size is None:
+            return BESIDE[False] + 2.0
+        rows: int = size + options["max_iter"]
+        if evaluations is not None:
+            rows = min(rows, evaluations)
+        return BESIDE[options["max_iter"] > 1] + rows * kept.itemsize / 2.0
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -198,7 +209,10 @@ class LBFGS(Eager):
     def _flat_gradient(self) -> Tensor:
         # A copy, since the closure's next gradient may take the place of this one.
         gradients = [v.grad for v in self._variables if v.grad is not None]
-        return torch.cat([gradient.reshape(-1) for gradient in gradients])
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        for variable in self._variables:
+            variable.grad = None  # a second one is too many in a large picture
+        return flat
 
     def _move(self, direction: Tensor, length: Tensor) -> None:
         offset = 0

@@ -6,10 +6,11 @@ optimizer, init and budget.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class Image(Protocol):
@@ -81,8 +82,7 @@ class _Fourier:
         self.variables = [self._encoded(image).requires_grad_(True)]
 
     def __call__(self) -> Tensor:
-        spectrum = torch.view_as_complex(self.variables[0]) * self._scale
-        image: Tensor = torch.fft.irfft2(spectrum, s=self._size, norm="ortho")
+        image: Tensor = _Synthesis.apply(self.variables[0], self._scale, self._size)
         return image
 
     @torch.no_grad()
@@ -92,3 +92,30 @@ class _Fourier:
     def _encoded(self, image: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(image.detach(), norm="ortho") / self._scale
         return torch.view_as_real(spectrum).contiguous()
+
+
+class _Synthesis(torch.autograd.Function):
+    """Scaled coefficients to the image; channel by channel, for transforms need much memory."""
+
+    @staticmethod
+    def forward(ctx: Any, variables: Tensor, scale: Tensor, size: tuple[int, int]) -> Tensor:
+        """B x C x H x W of B x C x H x W // 2 + 1 x 2."""
+        ctx.scale, ctx.shape = scale, variables.shape
+        image = variables.new_empty((*variables.shape[:2], *size))
+        for channel, coefficients in enumerate(variables.unbind(1)):
+            spectrum = torch.view_as_complex(coefficients) * scale
+            image[:, channel] = torch.fft.irfft2(spectrum, s=size, norm="ortho")
+        return image
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """The coefficients' gradient."""
+        found = gradient.new_empty(ctx.shape)
+        # All but the lowest, and of even widths the highest, stand for two of the whole spectrum.
+        twice = slice(1, (gradient.shape[3] + 1) // 2)
+        for channel, pixels in enumerate(gradient.unbind(1)):
+            spectrum = torch.fft.rfft2(pixels, norm="ortho")
+            spectrum[..., twice] *= 2
+            found[:, channel] = torch.view_as_real(spectrum * ctx.scale)
+        return found, None, None

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from nst.errors import InputError
 from nst.optim.eager import Eager
-from nst.optim.optimizers import OptimizerFactory, variables_of
+from nst.optim.optimizers import OptimizerFactory, variables_of, vectors
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 
@@ -103,6 +103,10 @@ class Wrapper(Eager):
         found: Mapping[str, object] = getattr(self.base, "chosen", {})
         return found
 
+    def vectors(self, evaluations: int | None) -> float:
+        """What the optimizer within takes."""
+        return vectors(self.base, evaluations)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self.base.load_state_dict(state_dict["base"])
@@ -142,6 +146,10 @@ class Averaged(Wrapper):
         # The iterates between steps, the averages within one; the start is the first of both.
         self._others = [variable.detach().clone() for variable in self._variables]
         self._faded = decay  # to the power of the number of iterates
+
+    def vectors(self, evaluations: int | None) -> float:
+        """What the optimizer within takes, the average, and one while both change places."""
+        return super().vectors(evaluations) + 2
 
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
         """One step from the iterate.

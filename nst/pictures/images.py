@@ -180,7 +180,7 @@ def to_unit_tensor(image: Tensor) -> Tensor:
     """Image tensor 1 x 3 x H x W to 3 x H x W on the CPU in [0, 1]: denormalised and clamped."""
     pixels = image.detach()[0].to("cpu", torch.float32)
     mean, std = statistics(pixels)
-    return (pixels * std + mean).clamp(0, 1)
+    return (pixels * std).add_(mean).clamp_(0, 1)
 
 
 def to_picture(image: Tensor) -> Image.Image:

@@ -150,13 +150,34 @@ def memory_kept(device: torch.device, largest: int) -> Iterator[None]:
         largest: bytes; larger pieces are given back at once. They are few beside a tile's features,
             and where each goes where it just fits, large gaps remain.
     """
+    with _allocation(device, min(largest, _INT_MAX), _INT_MAX):
+        yield
+
+
+@contextmanager
+def memory_returned(device: torch.device) -> Iterator[None]:
+    """On a CPU, give the memory of freed tensors back at once, whatever that costs in time.
+
+    By itself glibc keeps pieces of up to 32 MiB, with gaps between them: beside a large picture's
+    tiles twice as much as is in use.
+
+    Args:
+        device: elsewhere than on a CPU nothing is done.
+    """
+    with _allocation(device, 1 << 20, 1 << 20):
+        yield
+
+
+@contextmanager
+def _allocation(device: torch.device, large: int, kept: int) -> Iterator[None]:
+    """Let glibc return pieces of `large` bytes or more at once, and keep so many of the others."""
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if device.type != "cpu" or libc is None or not hasattr(libc, "mallopt"):
         yield
         return
     libc.malloc_trim(0)
-    libc.mallopt(_M_MMAP_THRESHOLD, min(largest, _INT_MAX))
-    libc.mallopt(_M_TRIM_THRESHOLD, _INT_MAX)
+    libc.mallopt(_M_MMAP_THRESHOLD, large)
+    libc.mallopt(_M_TRIM_THRESHOLD, kept)
     try:
         yield
     finally:

@@ -6,19 +6,22 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from torch.optim import Optimizer
 
 from nst.errors import InputError
 from nst.free_memory import free, gib
-from nst.objective.cost import NOTHING, Extra, fitting_size, needed
+from nst.objective.cost import Cost
 
 log = logging.getLogger(__name__)
 
 Memory = Literal["auto", "full", "tiled"]
 # Sides of tiles to choose from. Larger ones gain next to nothing, smaller ones are mostly halo.
 TILE_SIZES = (1024, 768, 512, 384, 256, 192, 128, 64)
-# The share of free memory that an evaluation may take; the optimizer's vectors need the rest.
+# The share of free memory that a run may take; the rest is for longer histories of L-BFGS, and for
+# runs beside it.
 SHARE = 0.5
+# The same where that is too little, with tiles of no more than so many px: they take more time, and
+# leave more to the optimizer.
+_MOST, _SMALL = 0.9, 256
 
 
 class OutOfMemory(RuntimeError):
@@ -31,23 +34,25 @@ def choose_tile_size(
     device: torch.device,
     height: int,
     width: int,
-    precision: str,
+    cost: Cost,
     *,
     joint: bool = True,
-    extra: Extra = NOTHING,
+    kept: int = 0,
 ) -> int | None:
     """Whether to tile a picture, and how.
 
     Args:
         memory: `full` never tiles, `tiled` always, `auto` where the whole picture would take more
             than `SHARE` of the memory that is free.
-        tile_size: longest side of a tile's core, px; None is the largest of `TILE_SIZES` that fits.
+        tile_size: longest side of a tile's core, px; None is the largest of `TILE_SIZES` with which
+            the run stays within that share; or where none does, one that leaves most of the memory
+            to the optimizer.
         device: where the run computes.
         height: of the picture, px.
         width: likewise.
-        precision: of the network, see `nst.objective.Objective`.
-        joint: likewise; without it `auto` does not tile.
-        extra: what the style term takes more, see `nst.objective.cost.extra`.
+        cost: of its evaluations.
+        joint: see `nst.objective.Objective`; without it `auto` does not tile.
+        kept: bytes that the optimizer takes at least, see `nst.optim.optimizers.vectors`.
 
     Returns:
         `tile_size` for `nst.objective.Objective`, None for whole pictures.
@@ -62,16 +67,11 @@ def choose_tile_size(
     if memory == "full" or (memory == "auto" and not joint):
         return None
     room = free(device)
-    whole = needed(height, width, precision, extra=extra)
+    whole = cost.needed(height, width)
     if memory == "auto" and (room is None or whole <= SHARE * room):
         return None
     if tile_size is None:
-        fitting = (
-            size
-            for size in TILE_SIZES
-            if room is None or needed(height, width, precision, size, extra) <= SHARE * room
-        )
-        tile_size = next(fitting, TILE_SIZES[-1])
+        tile_size = _largest_that_fits(room, height, width, cost, kept)
     if memory == "auto" and room is not None:
         log.info(
             "Tiled: %d x %d px would take %s of %s free; tile_size=%d takes %s",
@@ -80,70 +80,76 @@ def choose_tile_size(
             gib(whole),
             gib(room),
             tile_size,
-            gib(needed(height, width, precision, tile_size, extra)),
+            gib(cost.needed(height, width, tile_size)),
         )
     return tile_size
 
 
-def check_history(
-    optimizer: Optimizer,
-    evaluations: int | None,
+def _largest_that_fits(room: int | None, height: int, width: int, cost: Cost, kept: int) -> int:
+    if room is None:
+        return TILE_SIZES[0]
+    needed = {size: kept + cost.needed(height, width, size) for size in TILE_SIZES}
+    within = [size for size in TILE_SIZES if needed[size] <= SHARE * room]
+    small = [size for size in TILE_SIZES if size <= _SMALL and needed[size] <= _MOST * room]
+    return (within or small or TILE_SIZES[-1:])[0]
+
+
+def check(
     device: torch.device,
     height: int,
     width: int,
-    evaluation: int,
+    cost: Cost,
+    tile_size: int | None,
+    kept: int,
+    size: int,
 ) -> None:
-    """Check that an L-BFGS with a fixed `history_size` can have it in the full size.
+    """Refuse a run that a CPU's memory cannot hold, and that the system would kill.
+
+    A GPU's memory that runs out is an exception, see `explained`.
 
     Args:
-        optimizer: of the run; others than L-BFGS pass.
-        evaluations: of its budget; no more pairs than that come together.
         device: where the run computes.
-        height: of its picture, px.
+        height: of the picture, px.
         width: likewise.
-        evaluation: bytes that an evaluation takes, see `nst.objective.cost.needed`.
+        cost: of its evaluations.
+        tile_size: see `nst.objective.Objective`.
+        kept: bytes that the optimizer takes at least.
+        size: that was asked for, as `resize` means it.
 
     Raises:
-        nst.errors.InputError: the history is larger than what is free.
+        nst.errors.InputError: it takes more than what is free.
     """
-    size, room = optimizer.defaults.get("history_size"), free(device)
-    if size is None or room is None:
+    room, evaluation = free(device), cost.needed(height, width, tile_size)
+    if device.type != "cpu" or room is None or evaluation + kept <= room:
         return
-    kept = optimizer.defaults.get("history_dtype") or torch.float32
-    pairs = size if evaluations is None else min(size, evaluations)
-    history = 2 * pairs * 3 * height * width * kept.itemsize
-    if history + evaluation > room:
-        raise InputError(
-            f"optimizer.history_size={size}: takes {gib(history)}, and an evaluation "
-            f"{gib(evaluation)}, of which {gib(room)} are free; "
-            f"optimizer=lbfgs optimizer.history_size=auto takes what fits"
-        )
+    how = "as a whole" if tile_size is None else f"in tiles of {tile_size} px"
+    advice = "" if tile_size is not None else "memory=auto or "
+    advice += "optimizer.history_size=auto or " if kept > evaluation else ""
+    # With the smallest tiles, which take the same at any size.
+    growing = cost.pixel * height * width
+    tiles = cost.needed(height, width, TILE_SIZES[-1]) - growing
+    share = max(0.0, _MOST * room - tiles) / (growing + kept)
+    raise InputError(
+        f"size={size}: {width} x {height} px {how} take {gib(evaluation)}, and the optimizer at "
+        f"least {gib(kept)}, of which {gib(room)} are free; "
+        f"{advice}size={max(1, int(size * min(1.0, share) ** 0.5))} takes less"
+    )
 
 
-def at_once(
-    device: torch.device, height: int, width: int, precision: str, extra: Extra = NOTHING
-) -> int | None:
+def at_once(device: torch.device, each: int) -> int | None:
     """How many whole pictures fit into one evaluation, at least 1; None where nobody knows.
 
     Args:
         device: where the run computes.
-        height: of each picture, px.
-        width: likewise.
-        precision: of the network.
-        extra: what the terms of each take more.
+        each: bytes that an evaluation of one takes.
     """
-    room, each = free(device), needed(height, width, precision, extra=extra)
+    room = free(device)
     return None if room is None else max(1, int(SHARE * room / each))
 
 
 @contextmanager
 def explained(
-    device: torch.device,
-    height: int,
-    width: int,
-    precision: str = "fp32",
-    size: int | None = None,
-    extra: Extra = NOTHING,
+    device: torch.device, height: int, width: int, cost: Cost, size: int | None = None
 ) -> Iterator[None]:
     """Turn what is raised for lack of memory within the `with` block into an OutOfMemory.
 
@@ -151,9 +157,8 @@ def explained(
         device: where the run computes.
         height: of its picture, px.
         width: likewise.
-        precision: of the network.
+        cost: of its evaluations.
         size: that was asked for, as `resize` means it; None is the longest side.
-        extra: what its style term takes more, see `nst.objective.cost.extra`.
     """
     try:
         yield
@@ -163,11 +168,11 @@ def explained(
         room, longest = free(device), max(height, width)
         smaller = "a smaller size"
         if room:
-            fitting = fitting_size(room, longest / min(height, width), precision, extra)
+            fitting = cost.fitting_size(room, longest / min(height, width))
             smaller = f"size={max(1, fitting * (size or longest) // longest)}"
         raise OutOfMemory(
             f"out of memory: {width} x {height} px need about "
-            f"{gib(needed(height, width, precision, extra=extra))} on {device} as a whole; "
+            f"{gib(cost.needed(height, width))} on {device} as a whole; "
             f"set memory=tiled, with tiles a smaller tile_size, "
             f"for L-BFGS optimizer.history_size=auto, or {smaller}"
         ) from error

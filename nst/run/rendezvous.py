@@ -25,7 +25,6 @@ from torch import Tensor
 from nst.network.vgg import VGG
 from nst.objective import Objective, Terms
 from nst.objective.batch import Batch, signature
-from nst.objective.cost import Extra, extra
 from nst.run import memory
 
 log = logging.getLogger(__name__)
@@ -186,11 +185,4 @@ class Member:
 
 def _most(call: _Call) -> int | None:
     """How many images like a call's fit into memory at once; None where nobody knows."""
-    low = next(call.objective.network.parameters()).dtype == torch.bfloat16
-    height, width = call.image.shape[2:]
-    terms = [
-        extra(term.statistic, term.layers, sum(one.mask is not None for one in term.regions))
-        for term in call.objective.aims.terms
-    ]
-    more = Extra(sum(one.whole for one in terms), sum(one.piece for one in terms))
-    return memory.at_once(call.image.device, height, width, "bf16" if low else "fp32", more)
+    return memory.at_once(call.image.device, call.objective.cost.needed(*call.image.shape[2:]))

@@ -23,6 +23,9 @@ from nst.run.results import Result, Start
 
 log = logging.getLogger(__name__)
 
+# px; several large pictures side by side would be more than a page shows.
+_HIGHEST_PANEL = 1024
+
 
 def _free(_: Path) -> None:
     """What a sink does about the files of a folder of which no list is kept."""
@@ -151,7 +154,6 @@ class TensorBoard(Tracker):
         self._opened: SummaryWriter | None = None
         self._config = config
         self._hparams = hparams
-        self._inputs: Sequence[Tensor] | None = None
         self._previous: Row | None = None
 
     def on_start(self, start: Start) -> None:
@@ -165,7 +167,6 @@ class TensorBoard(Tracker):
         self._previous = start.rows[-1] if start.rows else None
         indented = "\n".join(f"    {line}" for line in self._config.splitlines())
         self._text("config", indented)
-        self._inputs = start.content, *start.styles
 
     def on_evaluation(self, row: Row) -> None:
         """Plot the terms and the speed."""
@@ -189,11 +190,10 @@ class TensorBoard(Tracker):
     def on_end(self, result: Result) -> None:
         """Show content, style and result side by side, and the row of the hparams table."""
         end = result.losses[-1].evaluation if result.losses else 0
-        if self._inputs is not None:
-            panels = [images.to_unit_tensor(image) for image in self._inputs]
-            picture = images.load(result.picture)
-            panels.append(images.to_unit_tensor(images.to_tensor(picture, _hw(panels[0]))))
-            self._image("image/content_style_result", _side_by_side(panels), end)
+        panels = [result.start.content, *result.start.styles]
+        picture = images.load(result.picture)
+        panels.append(images.to_tensor(picture, result.start.size[::-1]))
+        self._image("image/content_style_result", _side_by_side(panels), end)
         if result.best:
             losses = result.picture_losses
             named = {"total": losses.total, **losses.terms}
@@ -322,16 +322,12 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _hw(image: Tensor) -> tuple[int, int]:
-    return image.shape[1], image.shape[2]
-
-
-def _side_by_side(panels: list[Tensor]) -> Tensor:
-    """Images 3 x H x W next to each other at the first one's height."""
-    height = panels[0].shape[1]
+def _side_by_side(panels: Sequence[Tensor]) -> Tensor:
+    """Images 1 x 3 x H x W next to each other as 3 x H' x W', at the first one's height or less."""
+    height = min(panels[0].shape[2], _HIGHEST_PANEL)
     scaled = []
     for panel in panels:
-        width = max(1, round(panel.shape[2] * height / panel.shape[1]))
-        resized = F.interpolate(panel[None], (height, width), mode="bilinear", antialias=True)
-        scaled.append(resized[0].clamp(0, 1))
+        width = max(1, round(panel.shape[3] * height / panel.shape[2]))
+        resized = F.interpolate(panel, (height, width), mode="bilinear", antialias=True)
+        scaled.append(images.to_unit_tensor(resized))
     return torch.cat(scaled, dim=2)

@@ -49,7 +49,7 @@ from benchmarks import common
 from nst.network.architecture import VGG_19
 from nst.network.weights import Weights, random_weights
 from nst.objective import Objective
-from nst.objective.cost import largest_piece
+from nst.objective.cost import LARGEST
 from nst.optim.lbfgs import LBFGS
 from nst.optim.optimizers import adam
 from nst.optim.schedules import Stage
@@ -90,7 +90,7 @@ def measure(size: int, repeats: int, device: torch.device) -> dict[str, Any]:
         device: where.
     """
     evaluates = contenders(random_weights(0), size, device)
-    seconds = take_turns(evaluates, repeats, device, largest_piece(size, size, None))
+    seconds = take_turns(evaluates, repeats, device, LARGEST * size**2)
     for name, iteration in WITH_LBFGS.items():
         pairs = zip(seconds[name], seconds[iteration], strict=True)
         seconds[name + PLUS] = [a + b for a, b in pairs]

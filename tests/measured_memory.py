@@ -1,0 +1,98 @@
+"""As a program: what runs take of memory, and what was estimated, as a line of JSON for each."""
+
+import ctypes
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import nst
+from nst.objective.cost import Cost
+from support import checker_picture, xor_picture
+
+TILED: dict[str, Any] = {"memory": "tiled", "tile_size": 128}
+RUNS: dict[str, dict[str, Any]] = {
+    "lbfgs": {"optimizer": nst.lbfgs},
+    "adam, bf16": {"optimizer": nst.adam, "compute": {"precision": "bf16"}},
+    "l2 poolings, pixels": {
+        "optimizer": partial(nst.averaged, optimizer=nst.adam),
+        "parametrization": nst.pixel,
+        "gamut": nst.gamuts.free,
+        "network": {"pooling": "l2"},
+    },
+    "shallow layers of VGG-16": {
+        "optimizer": nst.adam,
+        "network": {"weights": "random", "architecture": "vgg16"},
+        "loss": {"strength": 1.0, "style_layers": {"relu1_1": 1.0, "relu3_1": 1.0}},
+    },
+    "distributions, bf16": {
+        "optimizer": nst.adam,
+        "loss": {"style_loss": nst.statistics.SlicedWasserstein()},
+        "compute": {"precision": "bf16"},
+    },
+    "covariances in two regions, bf16": {
+        "optimizer": nst.adam,
+        "regions": 2,
+        "loss": {"style_loss": nst.statistics.Wasserstein()},
+        "compute": {"precision": "bf16"},
+    },
+    "lbfgs, tiles, bf16": {"optimizer": nst.lbfgs, "compute": {"precision": "bf16", **TILED}},
+}
+
+
+def resident(name: str) -> int:
+    """Bytes that the system says of this process: `VmRSS` now, `VmHWM` the most."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(name)
+
+
+def measured(size: int, settings: dict[str, Any]) -> tuple[int, int]:
+    """What a run took at most, and what was estimated."""
+    estimates: list[int] = []
+
+    def note(
+        _: object,
+        height: int,
+        width: int,
+        cost: Cost,
+        tile_size: int | None,
+        kept: int,
+        *__: object,
+    ) -> None:
+        estimates.append(cost.needed(height, width, tile_size) + kept)
+
+    content, style = (one.resize((size, size)) for one in (checker_picture(), xor_picture()))
+    count = settings.get("regions", 1)
+    masks = [style.convert("L").point(lambda value: 255 * (value > 100))] * (count - 1)
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the most is what there is now
+    before = resident("VmRSS")
+    with patch("nst.api.check", note):
+        nst.stylize(
+            content,
+            [style] * count,
+            size=size,
+            regions=nst.Regions([*masks, None]) if masks else None,
+            network=nst.Network(**{"weights": "embedded", **settings.get("network", {})}),
+            loss=nst.Loss(**settings.get("loss", {})),
+            compute=nst.Compute("cpu", **settings.get("compute", {})),
+            budget=nst.Budget(evaluations=3),
+            **{
+                key: settings[key]
+                for key in ("optimizer", "parametrization", "gamut")
+                if key in settings
+            },
+        )
+    return resident("VmHWM") - before, estimates[-1]
+
+
+if __name__ == "__main__":
+    size = int(sys.argv[1])
+    for settings in RUNS.values():
+        measured(64, settings)  # what is imported and loaded then is the program's
+    for name, settings in RUNS.items():
+        print(json.dumps([name, *measured(size, settings)]), flush=True)
