@@ -174,7 +174,7 @@ def stylize(
         trunk = network.trunk()
         estimate = _estimate(loss, trunk, compute.precision, areas)
         settings.enter_context(explained(where, *shape, estimate, size))
-        kept = _kept(optimizer, budget, gamut(parametrization), where, shape)
+        kept = _kept(optimizer, budget, where, shape)
         tile_size = choose_tile_size(
             compute.memory,
             compute.tile_size,
@@ -327,17 +327,12 @@ def _estimate(loss: Loss, trunk: Trunk, precision: Precision, areas: Sequence[Ar
 
 
 def _kept(
-    optimizer: OptimizerFactory,
-    budget: Budget,
-    parametrization: Parametrization,
-    where: torch.device,
-    shape: tuple[int, int],
+    optimizer: OptimizerFactory, budget: Budget, where: torch.device, shape: tuple[int, int]
 ) -> int:
     """Bytes that the optimizer takes at least, as one of a small image says."""
-    height, width = (min(side, 32) for side in shape)
-    made = optimizer(parametrization(torch.zeros(1, 3, height, width, device=where)).variables)
+    small = torch.zeros(1, 3, 8, 8, device=where, requires_grad=True)
     vector = 3 * torch.float32.itemsize * math.prod(shape)
-    return int(optimizers.vectors(made, budget.evaluations) * vector)
+    return int(optimizers.vectors(optimizer([small]), budget.evaluations) * vector)
 
 
 def _listed(style: Picture | Sequence[Picture]) -> list[Picture]:

@@ -37,7 +37,7 @@ INSIDE = {
         "statistics": {"products", "tiling"},
         "magnitudes": {"statistics"},
         "terms": {"statistics"},
-        "objective": {"masks", "statistics", "terms", "tiling", "variation"},
+        "objective": {"cost", "masks", "statistics", "terms", "tiling", "variation"},
         "transfer": {"objective", "statistics", "terms"},
         "": {"objective", "terms", "transfer"},
         "balanced": {"objective", "terms", "transfer"},

@@ -11,6 +11,7 @@ import torchvision.transforms as T
 from PIL import Image
 
 import nst
+from nst.objective.cost import cost
 from nst.pictures import images, inputs
 from nst.pictures.images import ImageError, Resize
 from nst.report.scan import read_sweep
@@ -102,9 +103,11 @@ def test_too_small_and_too_large_are_of_the_picture_as_it_will_be() -> None:
 
 
 def test_what_would_fit_is_said_as_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimate = cost([(nst.statistics.Gram(), ["relu5_1"])])
+
     def said(size: int | None) -> int:
         with pytest.raises(memory.OutOfMemory) as caught:
-            with memory.explained(torch.device("cpu"), 3000, 6000, "fp32", size):
+            with memory.explained(torch.device("cpu"), 3000, 6000, estimate, size):
                 raise MemoryError
         return int(str(caught.value).rpartition("=")[2])
 
