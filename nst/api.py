@@ -12,6 +12,7 @@ from typing import Any, get_args
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.optim import Optimizer
 
 from nst.errors import InputError, one_of
 from nst.free_memory import give_back
@@ -329,10 +330,16 @@ def _estimate(loss: Loss, trunk: Trunk, precision: Precision, areas: Sequence[Ar
 def _kept(
     optimizer: OptimizerFactory, budget: Budget, where: torch.device, shape: tuple[int, int]
 ) -> int:
-    """Bytes that the optimizer takes at least, as one of a small image says."""
-    small = torch.zeros(1, 3, 8, 8, device=where, requires_grad=True)
+    """Bytes that the optimizer takes at least, as one of a small image says.
+
+    Raises:
+        InputError: it is none.
+    """
+    made: object = optimizer([torch.zeros(1, 3, 8, 8, device=where, requires_grad=True)])
+    if not isinstance(made, Optimizer):
+        raise InputError(f"optimizer: must make a torch optimizer, not {made!r:.80}")
     vector = 3 * torch.float32.itemsize * math.prod(shape)
-    return int(optimizers.vectors(optimizer([small]), budget.evaluations) * vector)
+    return int(optimizers.vectors(made, budget.evaluations) * vector)
 
 
 def _listed(style: Picture | Sequence[Picture]) -> list[Picture]:

@@ -123,7 +123,7 @@ def check(
     if device.type != "cpu" or room is None or evaluation + kept <= room:
         return
     how = "as a whole" if tile_size is None else f"in tiles of {tile_size} px"
-    advice = "" if tile_size is not None else "memory=auto or "
+    advice = "memory=auto or " if tile_size is None and evaluation > SHARE * room else ""
     advice += "optimizer.history_size=auto or " if kept > evaluation else ""
     # With the smallest tiles, which take the same at any size.
     growing = cost.pixel * height * width
