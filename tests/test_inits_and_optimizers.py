@@ -13,7 +13,7 @@ from nst import inits
 from nst.optim import optimizers
 from nst.optim.inits import Canvas, Init
 from nst.pictures import color, images
-from support import TINY, checker_picture, stylize, xor_picture
+from support import checker_picture, stylize, xor_picture
 
 
 @pytest.fixture
@@ -185,4 +185,4 @@ def test_lbfgs_of_torch_has_no_steps_but_its_own(name: str, value: float) -> Non
 def test_what_makes_no_optimizer_is_refused() -> None:
     pictures = xor_picture(), checker_picture()
     with pytest.raises(nst.InputError, match="optimizer: must make a torch optimizer, not 3"):
-        stylize(*pictures, **{**TINY, "optimizer": lambda _: 3})
+        stylize(*pictures, size=32, weights="random", optimizer=lambda _: 3)
