@@ -3,16 +3,15 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.optim import Optimizer
 
 from nst.errors import InputError, one_of
 from nst.free_memory import give_back
@@ -52,7 +51,7 @@ from nst.run.devices import (
     wake,
 )
 from nst.run.guard import Guard
-from nst.run.memory import check, choose_tile_size, explained
+from nst.run.memory import check_fits, choose_tile_size, explained
 from nst.run.records import Budget, Outcome
 from nst.run.results import PictureLosses, Result, Start
 from nst.run.specs import Compute, Keep, Loss, Network, at_least_1
@@ -185,8 +184,8 @@ def stylize(
             joint=loss.joint,
             kept=kept,
         )
-        check(where, *shape, estimate, tile_size, kept, size)
-        settings.enter_context(memory_returned(where) if tile_size else nullcontext())
+        check_fits(where, *shape, estimate, tile_size, kept, size)
+        settings.enter_context(memory_returned(where, tile_size is not None))
         plan = _Plan(
             pictures=pictures,
             max_megapixels=max_megapixels,
@@ -236,30 +235,35 @@ def stylize(
         del beginning  # as large as the picture; the run has made its own of it
         if keep.resume:
             trainer.restore(Path(keep.resume))
-        begun = partial(
-            Start,
-            style_weights=plan.style_weights,
-            budget=budget,
-            device=device_name(where),
-            weights=trunk.weights.source,
-            weights_detail=trunk.weights.detail,
-            network=trunk.identity(),
-            tile_size=plan.tile_size if plan.in_tiles(shape) else None,
-            rows=tuple(trainer.state.rows),
-        )
-        start = begun(**plan.view.shown)
+        rows = tuple(trainer.state.rows)
+
+        def started() -> Start:
+            return Start(
+                content=plan.view.content,
+                styles=plan.view.styles,
+                style_weights=plan.style_weights,
+                regions=plan.view.regions,
+                budget=budget,
+                device=device_name(where),
+                weights=trunk.weights.source,
+                weights_detail=trunk.weights.detail,
+                network=trunk.identity(),
+                tile_size=plan.tile_size if plan.in_tiles(shape) else None,
+                rows=rows,
+            )
+
+        start = started()
         for sink in keep.sinks:
             sink.on_start(start)
-        # They can be made again, and the run may need the room.
+        # Its pictures can be made again, and until then the run may need the room.
         del start
         plan.forget_views()
         with memory_kept(where, estimate.largest_piece(*shape, tile_size)):
             outcome = trainer.run()
         # Optimizer and objective are as large as several pictures; what follows needs the room.
         del trainer
-        with memory_returned(where) if tile_size else nullcontext():
-            start = begun(**plan.view.shown)
-            result = _result(measure, outcome, start, sizes, keep.saved_as, transparency)
+        with memory_returned(where, tile_size is not None):
+            result = _result(measure, outcome, started(), sizes, keep.saved_as, transparency)
         for sink in keep.sinks:
             sink.on_end(result)
     return result
@@ -335,9 +339,8 @@ def _kept(
     Raises:
         InputError: it is none.
     """
-    made: object = optimizer([torch.zeros(1, 3, 8, 8, device=where, requires_grad=True)])
-    if not isinstance(made, Optimizer):
-        raise InputError(f"optimizer: must make a torch optimizer, not {made!r:.80}")
+    small = torch.zeros(1, 3, 8, 8, device=where, requires_grad=True)
+    made = optimizers.made(optimizer, [small], "optimizer")
     vector = 3 * torch.float32.itemsize * math.prod(shape)
     return int(optimizers.vectors(made, budget.evaluations) * vector)
 
@@ -414,11 +417,6 @@ class _View:
     originals: list[Tensor]
     styles: list[Tensor]
     regions: list[Region]
-
-    @property
-    def shown(self) -> dict[str, Any]:
-        """What of them a `Start` has."""
-        return {"content": self.content, "styles": self.styles, "regions": self.regions}
 
 
 @dataclass

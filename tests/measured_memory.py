@@ -1,4 +1,7 @@
-"""As a program: what runs take of memory, and what was estimated, as a line of JSON for each."""
+"""As a program: what runs take of memory, and what was estimated, as a line of JSON for each.
+
+Its arguments are a size in px and the names of runs; without names it is all of them.
+"""
 
 import ctypes
 import json
@@ -71,7 +74,7 @@ def measured(size: int, settings: dict[str, Any]) -> tuple[int, int]:
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the most is what there is now
     before = resident("VmRSS")
-    with patch("nst.api.check", note):
+    with patch("nst.api.check_fits", note):
         nst.stylize(
             content,
             [style] * count,
@@ -97,7 +100,7 @@ def measure(name: str, size: int) -> None:
 
 
 if __name__ == "__main__":
-    for name in RUNS:
+    for name in sys.argv[2:] or RUNS:
         # In a fresh process: what earlier runs leave has gaps that later ones fill.
         if not (child := os.fork()):
             measure(name, int(sys.argv[1]))

@@ -246,11 +246,11 @@ def test_what_the_system_would_kill_is_refused(
     needed = GATYS.needed(2000, 3000, tile_size) + kept
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     monkeypatch.setattr(memory, "free", lambda device: needed)
-    memory.check(cpu, *arguments)
+    memory.check_fits(cpu, *arguments)
     monkeypatch.setattr(memory, "free", lambda device: needed - 1)
-    memory.check(gpu, *arguments)  # which says so itself
+    memory.check_fits(gpu, *arguments)  # which says so itself
     with pytest.raises(InputError, match=message) as caught:
-        memory.check(cpu, *arguments)
+        memory.check_fits(cpu, *arguments)
     size = int(re.findall(r"size=(\d+)", str(caught.value))[-1])
     # The optimizer's part is by the picture's px, too.
     share = (size / 3000) ** 2

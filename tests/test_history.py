@@ -11,15 +11,16 @@ from torch import Tensor
 import nst
 from nst.errors import InputError
 from nst.objective.cost import cost
+from nst.objective.statistics import MSE, Gram
 from nst.optim import history
 from nst.optim.lbfgs import LBFGS
-from nst.optim.optimizers import OptimizerFactory
+from nst.optim.optimizers import OptimizerFactory, vectors
 from nst.run import checkpoint, memory
 from support import xor_picture
 
 COUNT = 1000
 PAIR = 2 * 4 * COUNT  # bytes of two vectors in float32
-VECTORS = history.BESIDE[True] + history._EVALUATION  # beside the history
+VECTORS = history.beside(20) + history._EVALUATION  # beside the history
 BESIDE = VECTORS * 4 * COUNT
 
 
@@ -46,11 +47,7 @@ def chosen(
         (20, history._SHARE, (20, torch.bfloat16, 20)),
         (34, history._MOST, (48, torch.bfloat16, 20)),  # more of what is free
         (20, history._MOST, (20, torch.bfloat16, 20)),
-        (
-            19,
-            history._MOST,
-            (41, torch.bfloat16, 1),
-        ),  # and then the shortest steps, which take less
+        (19, history._MOST, (41, torch.bfloat16, 1)),  # and then the shortest steps
         (1, history._MOST, (5, torch.bfloat16, 1)),
         (-1, history._MOST, (1, torch.bfloat16, 1)),
     ],
@@ -65,7 +62,7 @@ def test_as_many_pairs_are_kept_as_fit(
     assert found == expected
     if rows is not None:
         pairs, dtype, steps = found
-        spared = history.BESIDE[True] - history.BESIDE[steps > 1]  # two vectors are a row
+        spared = history.beside(20) - history.beside(steps)  # two vectors are a row
         assert (pairs + steps) * dtype.itemsize / 4 <= rows + spared / 2
 
 
@@ -91,15 +88,18 @@ def test_a_history_that_cannot_fit_is_refused_before_the_run(
             network=nst.Network("embedded"),
             optimizer=partial(make, history_size=size, max_iter=1),
             budget=nst.Budget(evaluations=evaluations),
+            compute=nst.Compute(memory="full"),
         )
 
-    gatys = cost([(nst.statistics.MSE(), ["relu4_2"]), (nst.statistics.Gram(), ["relu5_1"])])
-    pair = 2 * 3 * 32 * 32 * 4
-    monkeypatch.setattr(memory, "free", lambda device: 2 * gatys.needed(32, 32) + 50 * pair)
+    evaluation = cost([(MSE(), ["relu4_2"]), (Gram(), ["relu5_1"])]).needed(32, 32)
+    fitting = make([torch.zeros(1, requires_grad=True)], history_size=50, max_iter=1)
+    vector = 3 * 32 * 32 * 4
+    room = evaluation + int(vectors(fitting, 100) * vector)
+    monkeypatch.setattr(memory, "free", lambda device: room)
     message = r"size=32: 32 x 32 px .* and the optimizer at least .* GiB, of which .* are free"
     with pytest.raises(InputError, match=message):
-        run(20000, 20000)
-    assert run(20000, 2).losses  # no more than 2 pairs come together
+        run(51, 100)
+    assert run(51, 2).chosen.get("history_size", 51) == 51  # no more than 2 pairs come together
 
 
 def iterates(**options: object) -> list[Tensor]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import nst
+from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, Precision, transfer
@@ -500,3 +501,29 @@ def test_what_statistics_keep_counts_in_the_estimate_of_memory() -> None:
     both = 2 * BYTES_OF_GAUSSIAN + 2 * BYTES_OF_REGION
     assert more(Covariance(), 2) == (0, pytest.approx(both))
     assert more(MSE()) == (pytest.approx(4 * values), 0)  # the other picture's features
+    found = cost([(Gram(), taps)])
+    piece, tile = 1000**2, (64 + 2 * VGG_19.halos(["relu3_1"])[0]) ** 2
+    for tile_size, count in ((None, piece), (1000, piece), (64, tile)):
+        needed = found.network + found.pixel * 1000**2 + found.piece * count
+        assert found.needed(1000, 1000, tile_size) == int(needed)
+        assert found.largest_piece(1000, 1000, tile_size) == 4 * 64 * count
+
+
+def test_an_objective_knows_what_it_costs(weights: Weights) -> None:
+    taps = ["relu1_1", "relu2_1"]
+    picture, mask = torch.zeros(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
+    mask[..., :16] = 1
+    source = (Source(picture),)
+    halves = [Region(source, "left", mask), Region(source, "right", 1 - mask)]
+    objective = transfer(
+        VGG(weights.tensors, taps, "l2"),
+        picture,
+        halves,
+        content_layers={"relu2_1": 1.0},
+        style_layers={"relu1_1": 1.0},
+        style_loss=Wasserstein(),
+        precision="bf16",
+    )
+    terms = [(MSE(), ["relu2_1"]), (Wasserstein(), ["relu1_1"])]
+    assert objective.cost == cost(terms, "bf16", 2, pooling="l2")
+    assert objective.cost.needed(32, 32) > cost(terms, "bf16").needed(32, 32)

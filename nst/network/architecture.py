@@ -69,6 +69,11 @@ class Architecture:
                 index, channels = index + 2, width
             index += 1
 
+    def convolutions_for(self, taps: Iterable[str]) -> list[Convolution]:
+        """The convolutions that some taps, at least one, need, from shallow to deep."""
+        depth = self.taps.index(self.deepest(taps))
+        return [one for one in self.convolutions if self.taps.index(one.name) <= depth]
+
     def pooling_before(self, convolution: str) -> str | None:
         """Name of the pooling right before a convolution, `poolB`; None where there is none."""
         return self._poolings.get(convolution)

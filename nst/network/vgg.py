@@ -125,9 +125,7 @@ class VGG(nn.Module):
         self.layers = nn.ModuleDict()
         if before_all := preprocessing(convention):
             self.layers["input"] = before_all
-        for name, _, inputs, outputs in self.architecture.convolutions:
-            if order.index(name) > depth:
-                break
+        for name, _, inputs, outputs in self.architecture.convolutions_for(self.taps):
             if f"{name}.weight" not in weights:
                 raise InputError(f"the weights end before {deepest}: {name} is missing")
             if before := self.architecture.pooling_before(name):

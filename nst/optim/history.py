@@ -15,17 +15,25 @@ log = logging.getLogger(__name__)
 _CURVATURE = 1e-10
 # What is kept where memory allows, and what is kept in full precision if at all.
 PAIRS, FEWEST_EXACT = 100, 20
-# Vectors as long as the gradient that L-BFGS takes beside its history, by count, where a step is of
-# one iteration, and where it is of several: the last direction and gradient and the next direction.
-# A step of several may be broken off in the middle, so what was there before is kept: variables,
-# direction, gradient, and the image that was the best then.
-BESIDE = {False: 3, True: 7}
-# The same of the evaluation that follows.
+# Vectors as long as the gradient that the evaluation after a step needs.
 _EVALUATION = 3
 # Of the memory that is free. The rest is for runs beside this one, and for what changes meanwhile.
 _SHARE = 0.5
 # The same where it would be too little for the fewest pairs.
 _MOST = 0.9
+
+
+def beside(steps: int) -> int:
+    """How many vectors as long as the gradient L-BFGS needs beside its pairs.
+
+    The last direction and gradient and the next direction. A step of several iterations may be
+    broken off in the middle, so what was there before is kept: the variables, direction, gradient,
+    and the image that was the best then.
+
+    Args:
+        steps: iterations per step.
+    """
+    return 3 if steps == 1 else 7
 
 
 def choose(
@@ -62,8 +70,8 @@ def choose(
         (_MOST, torch.bfloat16, 1),
     ):
         kept = min(kept, precision, key=lambda one: one.itemsize)
-        beside = (BESIDE[steps > 1] + _EVALUATION) * count * dtype.itemsize
-        room = max(0, int(share * available) - beside)
+        others = (beside(steps) + _EVALUATION) * count * dtype.itemsize
+        room = max(0, int(share * available) - others)
         rows = room // (2 * count * kept.itemsize)
         if rows >= FEWEST_EXACT + steps:
             break

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from nst.optim.eager import Eager
-from nst.optim.history import BESIDE, History, choose
+from nst.optim.history import History, beside, choose
 from nst.optim.readback import Readback
 
 
@@ -101,11 +101,11 @@ class LBFGS(Eager):
         options = self.param_groups[0]
         size, kept = options["history_size"], options["history_dtype"] or self._variables[0].dtype
         if size is None:
-            return BESIDE[False] + 2.0
+            return beside(1) + 2.0
         rows: int = size + options["max_iter"]
         if evaluations is not None:
             rows = min(rows, evaluations)
-        return BESIDE[options["max_iter"] > 1] + rows * kept.itemsize / 2.0
+        return beside(options["max_iter"]) + rows * kept.itemsize / 2.0
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]

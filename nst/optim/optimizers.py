@@ -93,6 +93,25 @@ class CarryingAdam(Adam):
             }
 
 
+def made(factory: OptimizerFactory, params: list[Tensor], name: str) -> Optimizer:
+    """The optimizer that a function makes.
+
+    Args:
+        factory: the function.
+        params: the variables to optimise.
+        name: of the function's key in a config.
+
+    Raises:
+        InputError: it makes none.
+    """
+    if not callable(factory):
+        raise InputError(f"{name}: its config needs _target_ and _partial_: true")
+    found: object = factory(params)
+    if not isinstance(found, Optimizer):
+        raise InputError(f"{name}: must make a torch optimizer, not {found!r:.80}")
+    return found
+
+
 def variables_of(optimizer: Optimizer) -> list[Tensor]:
     """What an optimizer changes, of all its parameter groups."""
     return [variable for group in optimizer.param_groups for variable in group["params"]]

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from nst.errors import InputError
 from nst.optim.eager import Eager
-from nst.optim.optimizers import OptimizerFactory, variables_of, vectors
+from nst.optim.optimizers import OptimizerFactory, made, variables_of, vectors
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 
@@ -49,7 +49,7 @@ def averaged(
     """
     if not 0 <= decay < 1:
         raise InputError(f"optimizer.decay must be in [0, 1), not {decay}")
-    return Averaged(_made(optimizer, params), decay)
+    return Averaged(made(optimizer, params, "optimizer.optimizer"), decay)
 
 
 def scheduled(
@@ -71,14 +71,14 @@ def scheduled(
     Raises:
         InputError: `optimizer` or `scheduler` makes none.
     """
-    base = _made(optimizer, params)
+    base = made(optimizer, params, "optimizer.optimizer")
     try:
-        made: object = scheduler(base)
+        found: object = scheduler(base)
     except (TypeError, ValueError) as error:
         raise InputError(f"optimizer.scheduler: {error}") from error
-    if not isinstance(made, LRScheduler):
-        raise InputError(f"optimizer.scheduler: must make a torch scheduler, not {made!r:.80}")
-    return Scheduled(base, made, scheduler)
+    if not isinstance(found, LRScheduler):
+        raise InputError(f"optimizer.scheduler: must make a torch scheduler, not {found!r:.80}")
+    return Scheduled(base, found, scheduler)
 
 
 class Wrapper(Eager):
@@ -267,17 +267,3 @@ class Scheduled(Wrapper):
             # Schedulers note more than the rate in there.
             for group, before in zip(self.param_groups, previous.param_groups, strict=True):
                 group.update({key: before[key] for key in before if key != "params"})
-
-
-def _made(optimizer: OptimizerFactory, params: list[Tensor]) -> Optimizer:
-    """The optimizer within.
-
-    Raises:
-        InputError: it is none.
-    """
-    if not callable(optimizer):
-        raise InputError("optimizer.optimizer: its config needs _target_ and _partial_: true")
-    made: object = optimizer(params)
-    if not isinstance(made, Optimizer):
-        raise InputError(f"optimizer.optimizer: must make a torch optimizer, not {made!r:.80}")
-    return made

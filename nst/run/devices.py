@@ -4,7 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -155,16 +155,17 @@ def memory_kept(device: torch.device, largest: int) -> Iterator[None]:
 
 
 @contextmanager
-def memory_returned(device: torch.device) -> Iterator[None]:
-    """On a CPU, give the memory of freed tensors back at once, whatever that costs in time.
+def memory_returned(device: torch.device, wanted: bool) -> Iterator[None]:
+    """On a CPU, where `wanted`, give the memory of freed tensors back at once, at a cost in time.
 
     By itself glibc keeps pieces of up to 32 MiB, with gaps between them: beside a large picture's
     tiles twice as much as is in use.
 
     Args:
         device: elsewhere than on a CPU nothing is done.
+        wanted: otherwise nothing is done either.
     """
-    with _allocation(device, 1 << 20, 1 << 20):
+    with _allocation(device, 1 << 20, 1 << 20) if wanted else nullcontext():
         yield
 
 

@@ -94,7 +94,7 @@ def _largest_that_fits(room: int | None, height: int, width: int, cost: Cost, ke
     return (within or small or TILE_SIZES[-1:])[0]
 
 
-def check(
+def check_fits(
     device: torch.device,
     height: int,
     width: int,

@@ -185,4 +185,6 @@ class Member:
 
 def _most(call: _Call) -> int | None:
     """How many images like a call's fit into memory at once; None where nobody knows."""
-    return memory.at_once(call.image.device, call.objective.cost.needed(*call.image.shape[2:]))
+    cost, (height, width) = call.objective.cost, call.image.shape[2:]
+    # The network is there already, and all share it.
+    return memory.at_once(call.image.device, cost.needed(height, width) - cost.network)
