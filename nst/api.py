@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -115,7 +115,8 @@ def stylize(
         gamut: the range that the image is kept in: `nst.gamuts.srgb`, what a picture can hold,
             `nst.gamuts.clip`, the same by clipping, or `nst.gamuts.free`, none.
         optimizer: makes the optimizer, such as `functools.partial(nst.adam, lr=0.05)`; one around
-            another is `functools.partial(nst.averaged, optimizer=nst.adam)`.
+            another is `functools.partial(nst.averaged, optimizer=nst.adam)`. At first one is made
+            for an image of 64 x 64 px, which tells what memory the run's will take.
         schedule: in which sizes, such as `[Scale(0.5, 100), Scale(1, None)]`, see
             `nst.optim.schedules`.
         budget: when to stop; None is 50 evaluations.
@@ -172,20 +173,21 @@ def stylize(
         settings.enter_context(deterministic(compute.deterministic))
         settings.enter_context(tf32(compute.precision == "tf32"))
         trunk = network.trunk()
-        estimate = _estimate(loss, trunk, compute.precision, areas)
+        estimate = _estimate(loss, trunk, compute.precision, areas, color)
         settings.enter_context(explained(where, *shape, estimate, size))
-        kept = _kept(optimizer, budget, where, shape)
+        bounded = gamut(parametrization)
+        kept = _kept(optimizer, bounded, budget, schedule, where, shape)
+        largest = _largest_shape(pictures, size)
         tile_size = choose_tile_size(
             compute.memory,
             compute.tile_size,
             where,
-            *_largest_shape(pictures, size),
+            *largest,
             estimate,
             joint=loss.joint,
             kept=kept,
         )
-        check_fits(where, *shape, estimate, tile_size, kept, size)
-        settings.enter_context(memory_returned(where, tile_size is not None))
+        check_fits(where, *largest, estimate, tile_size, joint=loss.joint, kept=kept, size=size)
         plan = _Plan(
             pictures=pictures,
             max_megapixels=max_megapixels,
@@ -200,16 +202,16 @@ def stylize(
             where=where,
             tile_size=tile_size,
         )
+        settings.enter_context(memory_returned(where, plan.in_tiles(shape)))
         beginning = _beginning(plan, init, seed, sizes[0])
         warn_of_wrong_input(trunk, images.to_tensor(pictures.content, (96, 96)))
         measure = _Measure(plan, beginning if loss.gradients else None)
-        bounded = color.parametrized(gamut(parametrization), plan.content_of)
         trainer = Trainer(
             [measure.stage(scale, side) for scale, side in zip(schedule, sizes, strict=True)],
             beginning,
             optimizer,
             budget,
-            bounded,
+            color.parametrized(bounded, plan.content_of),
             guard=guard,
             sinks=keep.sinks,
             image_every=keep.image_every,
@@ -255,15 +257,13 @@ def stylize(
         start = started()
         for sink in keep.sinks:
             sink.on_start(start)
-        # Its pictures can be made again, and until then the run may need the room.
         del start
         plan.forget_views()
         with memory_kept(where, estimate.largest_piece(*shape, tile_size)):
             outcome = trainer.run()
         # Optimizer and objective are as large as several pictures; what follows needs the room.
         del trainer
-        with memory_returned(where, tile_size is not None):
-            result = _result(measure, outcome, started(), sizes, keep.saved_as, transparency)
+        result = _result(measure, outcome, started(), sizes, keep.saved_as, transparency)
         for sink in keep.sinks:
             sink.on_end(result)
     return result
@@ -317,32 +317,46 @@ def _largest_shape(pictures: Inputs, size: int) -> tuple[int, int]:
     return height, width
 
 
-def _estimate(loss: Loss, trunk: Trunk, precision: Precision, areas: Sequence[Area]) -> Cost:
+def _estimate(
+    loss: Loss, trunk: Trunk, precision: Precision, areas: Sequence[Area], color: Color
+) -> Cost:
     """What evaluations take of memory."""
     statistics = loss.content_loss, loss.style_loss
     terms = zip(loss.factors, statistics, loss.layers, strict=True)
     masked = 0 if len(areas) == 1 and areas[0].mask is None else len(areas)
-    return cost(
+    found = cost(
         [(statistic, taps) for factor, statistic, taps in terms if factor],
         precision,
         masked,
         trunk.weights.architecture,
         trunk.pooling,
+        loss.joint,
     )
+    return replace(found, pixel=found.pixel + color.bytes_of_pixel)
 
 
 def _kept(
-    optimizer: OptimizerFactory, budget: Budget, where: torch.device, shape: tuple[int, int]
+    optimizer: OptimizerFactory,
+    parametrization: Parametrization,
+    budget: Budget,
+    schedule: Schedule,
+    where: torch.device,
+    shape: tuple[int, int],
 ) -> int:
-    """Bytes that the optimizer takes at least, as one of a small image says.
+    """Bytes that the optimizer takes in full size, as one of a small image says.
 
     Raises:
-        InputError: it is none.
+        InputError: it is none, or the parametrization makes no image.
     """
-    small = torch.zeros(1, 3, 8, 8, device=where, requires_grad=True)
-    made = optimizers.made(optimizer, [small], "optimizer")
-    vector = 3 * torch.float32.itemsize * math.prod(shape)
-    return int(optimizers.vectors(made, budget.evaluations) * vector)
+    evaluations = budget.evaluations
+    if evaluations is not None:
+        before = sum((scale.evaluations or 0) * scale.factor**2 for scale in schedule[:-1])
+        evaluations = max(1, math.ceil(evaluations - before))
+    small = torch.zeros(1, 3, 64, 64, device=where)
+    variables = parametrizations.made(parametrization, small).variables
+    own = optimizers.made(optimizer, variables, "optimizer")
+    vector = sum(one.nbytes for one in variables) * math.prod(shape) / (64 * 64)
+    return int(optimizers.vectors(own, evaluations) * vector)
 
 
 def _listed(style: Picture | Sequence[Picture]) -> list[Picture]:
@@ -463,7 +477,7 @@ class _Plan:
         return self.pictures.shape(self.size)
 
     def view_at(self, side: int) -> _View:
-        """The pictures in the size of a stage, made once: colours may take long to match."""
+        """The pictures in the size of a stage, made once until they are forgotten."""
         if side not in self._views:
             content, originals = self.pictures.tensors(side)
             seen, styles = self.color.pictures(content, originals)
@@ -477,8 +491,6 @@ class _Plan:
 
     def content_of(self, shape: Sequence[int]) -> Tensor:
         """The content picture in the height and width of a stage."""
-        if tuple(shape) == self.shape:
-            return self.view.content
         return images.to_tensor(self.pictures.content, (shape[0], shape[1])).to(self.where)
 
     def in_tiles(self, shape: tuple[int, int]) -> bool:
@@ -626,6 +638,7 @@ class _Measure:
         def objective() -> Callable[[Tensor], Terms]:
             own = self.objective(self._network, side, self.plan.compute.precision)
             self.scales[side] = own.scales
+            self.plan.forget_views()  # the evaluations that follow need the room
             return lambda image: strategy.evaluate(own, self.plan.color.seen(image))
 
         on_cuda = self.plan.where.type == "cuda"

@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument(
         "--precision", nargs="+", default=["fp32", "bf16"], help="of nst for --race (fp32 bf16)"
     )
+    goals = race.GOALS
+    parser.add_argument("--goal", nargs="+", choices=goals, default=goals, help="for --race (both)")
     parser.add_argument("--memory", **sides, default=[], help="peak memory at these sides")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (cpu)")
     parser.add_argument("--json", type=Path, help="file for the figures, with every repeat")
@@ -53,23 +55,35 @@ def main() -> None:
     try:
         device = resolve_device(arguments.device)
         wake(device)
+        about = machine(device)
+        print(", ".join(f"{key}: {value}" for key, value in about.items()), flush=True)
+        report = {"machine": about, **measured(arguments, device)}
     except InputError as error:
         parser.error(str(error))
-    about = machine(device)
-    print(", ".join(f"{key}: {value}" for key, value in about.items()), flush=True)
-    report = {
-        "machine": about,
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def measured(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """What the command line asks for."""
+    return {
         "speed": [speed.measure(size, arguments.repeats, device) for size in arguments.size],
         "race": [
-            race.measure(size, init, arguments.evaluations, device, weights, arguments.precision)
+            race.measure(
+                size,
+                init,
+                arguments.evaluations,
+                device,
+                weights,
+                arguments.precision,
+                arguments.goal,
+            )
             for size in arguments.race
             for weights in arguments.weights
             for init in arguments.init
         ],
         "memory": memory.measure(arguments.memory, arguments.device),
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def machine(device: torch.device) -> dict[str, Any]:

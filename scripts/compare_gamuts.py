@@ -143,8 +143,8 @@ class ProjectedAdam(torch.optim.Adam):
 class ProjectedLBFGS(LBFGS):
     """L-BFGS among the variables that are free to move; all are clamped after every iteration."""
 
-    def _flat_gradient(self) -> Tensor:
-        gradient = super()._flat_gradient()
+    def _take_gradient(self) -> Tensor:
+        gradient = super()._take_gradient()
         (variable,) = self._variables
         low, high = _bounds(variable)
         slope = gradient.view_as(variable)

@@ -41,7 +41,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "loss": {"style_loss": nst.statistics.Wasserstein()},
         "compute": {"precision": "bf16"},
     },
-    "lbfgs, tiles, bf16": {"optimizer": nst.lbfgs, "compute": {"precision": "bf16", **TILED}},
+    "lbfgs, the content's colours, tiles, bf16": {
+        "optimizer": nst.lbfgs,
+        "color": nst.colors.Content(),
+        "compute": {"precision": "bf16", **TILED},
+    },
 }
 
 
@@ -63,8 +67,9 @@ def measured(size: int, settings: dict[str, Any]) -> tuple[int, int]:
         width: int,
         cost: Cost,
         tile_size: int | None,
+        *,
         kept: int,
-        *__: object,
+        **__: object,
     ) -> None:
         estimates.append(cost.needed(height, width, tile_size) + kept)
 
@@ -86,7 +91,7 @@ def measured(size: int, settings: dict[str, Any]) -> tuple[int, int]:
             budget=nst.Budget(evaluations=2),
             **{
                 key: settings[key]
-                for key in ("optimizer", "parametrization", "gamut")
+                for key in ("optimizer", "parametrization", "gamut", "color")
                 if key in settings
             },
         )

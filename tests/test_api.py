@@ -1,6 +1,7 @@
 """A whole run as one library call."""
 
 import decimal
+import gc
 import locale
 import os
 import random
@@ -16,15 +17,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFile
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import nst
+from nst.api import _View
 from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import transfer
+from nst.optim.schedules import SINGLE
 from nst.pictures import images
 from nst.run.devices import resolve_device
 from nst.run.records import Row
 from nst.run.results import Result, Start
+from nst.run.tracking import TensorBoard, Tracker
 from support import stylize
 
 SHALLOW = {
@@ -54,6 +59,39 @@ def test_paths_pictures_and_tensors_give_the_same_picture(
     assert first.shape == (26, 32, 3)
     for result in results[1:]:
         assert np.array_equal(first, np.asarray(result.picture))
+
+
+def test_panels_of_large_pictures_are_lowered(tmp_path: Path, style_path: Path) -> None:
+    board = TensorBoard(tmp_path, "", lambda start: {})
+    with board:
+        run(
+            Image.new("RGB", (16, 1040), "teal"),
+            style_path,
+            size=1040,
+            budget=nst.Budget(evaluations=1),
+            sinks=[board],
+        )
+    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
+    (panel,) = events.Images("image/content_style_result")
+    assert panel.height == 1024
+
+
+@pytest.mark.parametrize("color", [nst.colors.Transfer(), nst.colors.Content()])
+@pytest.mark.parametrize(
+    "schedule", [SINGLE, [nst.Scale(0.75, 2), nst.Scale(1.0, None, detail=True)]]
+)
+def test_no_picture_is_held_while_the_image_is_optimised(
+    content_path: Path, style_path: Path, schedule: list[nst.Scale], color: nst.colors.Color
+) -> None:
+    held = []
+
+    class Watch(Tracker):
+        def on_evaluation(self, row: Row) -> None:
+            held.extend(one for one in gc.get_objects() if type(one) is _View)
+
+    result = run(content_path, style_path, schedule=schedule, color=color, sinks=[Watch()])
+    assert len(result.losses) >= 6
+    assert not held
 
 
 def test_result_says_what_happened(content_path: Path, style_path: Path) -> None:

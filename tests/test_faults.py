@@ -189,10 +189,14 @@ def test_no_memory_is_one_error_that_says_what_would_fit(
             raise RuntimeError("another")
 
 
-def test_size_that_fits_needs_what_there_is() -> None:
-    size = GATYS.fitting_size(2**30, aspect=4 / 3)
-    needed = GATYS.needed(size, size * 3 // 4)
-    assert 0.6 * 2**30 < needed <= 0.8 * 2**30
+def test_size_that_fits_needs_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free", lambda device: 2**30)
+    with pytest.raises(OutOfMemory) as caught:
+        with memory.explained(torch.device("cpu"), 3000, 4000, GATYS):
+            raise MemoryError
+    size = int(re.findall(r"size=(\d+)", str(caught.value))[-1])
+    needed, more = (GATYS.needed(one * 3 // 4, one) for one in (size, size + 2))
+    assert needed <= 0.8 * 2**30 < more
 
 
 def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
@@ -227,34 +231,57 @@ def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
     assert chosen(1, "full") is None
     assert chosen(2 * whole, "tiled") == chosen(None, "tiled") == 1024
     assert chosen(2 * whole, "full", 512) is None
-    for mode, tile_size in (("some", None), ("tiled", 0)):
-        with pytest.raises(InputError):
-            chosen(1, mode, tile_size)
+    # The whole is less than half, but does not fit beside the optimizer.
+    assert chosen(3 * whole, kept=whole) is None
+    assert chosen(3 * whole, kept=2 * whole) == 256
 
 
 @pytest.mark.parametrize(
-    ("tile_size", "kept", "message"),
+    ("tile_size", "joint", "vectors", "advice"),
     [
-        (None, 0, r"as a whole take .* memory=auto or size=\d+ takes less"),
-        (64, 2**40, r"in tiles of 64 px .* optimizer.history_size=auto or size=\d+ takes less"),
+        (None, True, 3, "memory=auto or size="),
+        (None, False, 3, "loss.joint=true or size="),
+        (1024, True, 3, "tile_size=64 or size="),
+        (64, True, 3, "size="),
+        (64, True, 200, "optimizer=lbfgs with optimizer.history_size=auto or size="),
     ],
 )
 def test_what_the_system_would_kill_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tile_size: int | None, kept: int, message: str
+    monkeypatch: pytest.MonkeyPatch, tile_size: int | None, joint: bool, vectors: int, advice: str
 ) -> None:
-    arguments = 2000, 3000, GATYS, tile_size, kept, 3000
-    needed = GATYS.needed(2000, 3000, tile_size) + kept
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    monkeypatch.setattr(memory, "free", lambda device: needed)
-    memory.check_fits(cpu, *arguments)
-    monkeypatch.setattr(memory, "free", lambda device: needed - 1)
-    memory.check_fits(gpu, *arguments)  # which says so itself
-    with pytest.raises(InputError, match=message) as caught:
-        memory.check_fits(cpu, *arguments)
-    size = int(re.findall(r"size=(\d+)", str(caught.value))[-1])
-    # The optimizer's part is by the picture's px, too.
-    share = (size / 3000) ** 2
-    assert GATYS.needed(2 * size // 3, size, 64) + share * kept <= needed
+    cpu, shape, kept = torch.device("cpu"), (2000, 3000), vectors * 12 * 2000 * 3000
+
+    def check(device: torch.device, room: int) -> None:
+        monkeypatch.setattr(memory, "free", lambda device: room)
+        memory.check_fits(device, *shape, GATYS, tile_size, joint=joint, kept=kept, size=3000)
+
+    needed = GATYS.needed(*shape, tile_size) + kept
+    check(cpu, needed)
+    how = "as a whole" if tile_size is None else f"in tiles of {tile_size} px"
+    with pytest.raises(InputError, match=rf"size=3000: 3000 x 2000 px {how} take") as caught:
+        check(cpu, needed - 1)
+    assert f"; {advice}" in str(caught.value)
+    for room in (needed - 1, needed // 2):
+        with pytest.raises(InputError, match="takes less") as caught:
+            check(cpu, room)
+        (size,) = map(int, re.findall(r"size=(\d+) takes", str(caught.value)))
+        assert size < 3000
+        sides = [
+            (round(one * 2 / 3), one) for one in (size, size + 2)
+        ]  # the optimizer's part is by the picture's px, too
+        fits, more = (GATYS.needed(*one, tile_size) + kept * one[1] ** 2 / 3000**2 for one in sides)
+        assert fits <= room < more
+    # Elsewhere what runs out is an exception, but for what an optimizer only has after a while.
+    gpu = torch.device("cuda")
+    check(gpu, kept)
+    with pytest.raises(InputError, match=r"size=\d+ takes less"):
+        check(gpu, kept - 1)
+
+
+def test_no_size_is_named_where_none_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free", lambda device: 2**20)
+    with pytest.raises(InputError, match=r"of which 0\.0 GiB are free$"):
+        memory.check_fits(torch.device("cpu"), 96, 96, GATYS, 64, joint=True, kept=0, size=96)
 
 
 def test_free_memory_is_bounded_by_control_groups(tmp_path: Path) -> None:

@@ -828,6 +828,29 @@ def test_random_filters_and_unequal_budgets_are_said(tmp_path: Path) -> None:
     assert "comparable" not in warnings
 
 
+@pytest.mark.parametrize(
+    ("kept", "evaluations", "size", "said"),
+    [
+        ({"history_size": 12, "history_precision": "bf16"}, 60, "auto", "12 (bf16) and 60 (fp32)"),
+        # More pairs than evaluations are never made.
+        ({"history_size": 40, "history_precision": "fp32"}, 40, "auto", ""),
+        ({"history_size": 12, "history_precision": "fp32"}, 60, 12, ""),
+        ({"history_size": "many"}, 60, "auto", ""),
+    ],
+)
+def test_histories_that_memory_cut_are_said(
+    tmp_path: Path, kept: Json, evaluations: int, size: object, said: str
+) -> None:
+    whole = {"history_size": 100, "history_precision": "fp32"}
+    for name, memory in {"a": kept, "b": whole}.items():
+        config = {"optimizer": {"history_size": size if name == "a" else "auto"}}
+        setting = {"init": name}
+        write_run(tmp_path / name, setting, evaluations=evaluations, config=config, memory=memory)
+    warnings = " ".join(find(read_sweep(tmp_path)).warnings)
+    assert said in warnings
+    assert ("pairs" in warnings) == bool(said)
+
+
 def test_a_resumed_run_counts_each_evaluation_once(tmp_path: Path) -> None:
     rows = rows_for({}, decay({}), 20)
     torn = json.dumps(rows[12])[:30] + "\n"

@@ -501,6 +501,8 @@ def test_what_statistics_keep_counts_in_the_estimate_of_memory() -> None:
     both = 2 * BYTES_OF_GAUSSIAN + 2 * BYTES_OF_REGION
     assert more(Covariance(), 2) == (0, pytest.approx(both))
     assert more(MSE()) == (pytest.approx(4 * values), 0)  # the other picture's features
+    both_terms = [(MSE(), taps), (Gram(), taps)]
+    assert cost(both_terms, joint=False).piece == pytest.approx(2 * cost(both_terms).piece)
     found = cost([(Gram(), taps)])
     piece, tile = 1000**2, (64 + 2 * VGG_19.halos(["relu3_1"])[0]) ** 2
     for tile_size, count in ((None, piece), (1000, piece), (64, tile)):

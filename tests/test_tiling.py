@@ -351,7 +351,7 @@ def test_run_with_tiles_is_the_run_without(content_path: Path, style_path: Path)
         assert run().start.tile_size == 64
         assert run(joint=False).start.tile_size is None
     with patch("nst.run.memory.free", return_value=2**20):
-        with pytest.raises(InputError, match=r"size=96: .* in tiles of 64 px take .* takes less"):
+        with pytest.raises(InputError, match=r"size=96: .* in tiles of 64 px take .* are free$"):
             run()
         with pytest.raises(InputError, match="as a whole"):
             run(joint=False)

@@ -66,16 +66,6 @@ class Cost:
         """Bytes of the largest layer of an evaluation, in float32."""
         return LARGEST * self._piece(height, width, tile_size)
 
-    def fitting_size(self, available: int, aspect: float) -> int:
-        """The longest side in px of a picture that fits as a whole.
-
-        Args:
-            available: bytes.
-            aspect: longer by shorter side.
-        """
-        pixels = (0.8 * available - self.network) / (self.pixel + self.piece)
-        return max(16, int((max(0.0, pixels) * aspect) ** 0.5) // 16 * 16)
-
     def _piece(self, height: int, width: int, tile_size: int | None) -> int:
         if tile_size is None or max(height, width) <= tile_size:
             return height * width
@@ -88,6 +78,7 @@ def cost(
     regions: int = 0,
     architecture: Architecture = VGG_19,
     pooling: Pooling = "max",
+    joint: bool = True,
 ) -> Cost:
     """What evaluations of some terms cost.
 
@@ -97,6 +88,7 @@ def cost(
         regions: how many regions with masks; 0 is the whole picture.
         architecture: of the network.
         pooling: likewise.
+        joint: see `nst.objective.Objective`; without it each term has a pass of its own.
     """
     terms = [(statistic, list(taps)) for statistic, taps in terms]
     taps = [tap for _, own in terms for tap in own]
@@ -105,8 +97,9 @@ def cost(
     itemsize = 2 if precision == "bf16" else 4
     filters = sum(9 * one.inputs * one.outputs for one in architecture.convolutions_for(taps))
     pixel: float = BYTES_OF_PICTURE
-    piece = OF_SAVED * saved(architecture, taps, pooling, itemsize)
-    piece += OF_LARGEST * LARGEST * itemsize / 4 + regions * BYTES_OF_REGION
+    passes = [taps] if joint else [own for _, own in terms if own]
+    piece = OF_SAVED * sum(saved(architecture, own, pooling, itemsize) for own in passes)
+    piece += len(passes) * OF_LARGEST * LARGEST * itemsize / 4 + regions * BYTES_OF_REGION
     for statistic, own in terms:
         if isinstance(statistic, Gaussian):
             piece += max(1, regions) * BYTES_OF_GAUSSIAN

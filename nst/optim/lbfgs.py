@@ -109,7 +109,7 @@ class LBFGS(Eager):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """Up to `max_iter` iterations.
+        """Up to `max_iter` iterations; the variables' gradients are taken away.
 
         Args:
             closure: one evaluation: sets the variables' gradients and returns the loss, a scalar.
@@ -120,7 +120,7 @@ class LBFGS(Eager):
         evaluate = torch.enable_grad()(closure)
         options = self.param_groups[0]
         first = loss = evaluate().detach()
-        gradient = self._flat_gradient()
+        gradient = self._take_gradient()
         settled: Readback | None = None
         for iteration in range(1, options["max_iter"] + 1):
             if self._direction is None:
@@ -143,7 +143,7 @@ class LBFGS(Eager):
             loss = evaluate().detach()
             if settled is not None and settled.wait():
                 break
-            gradient = self._flat_gradient()
+            gradient = self._take_gradient()
             change = length * torch.linalg.vector_norm(direction, torch.inf)
             tolerance = options["tolerance_change"]
             settled = Readback((change <= tolerance) | ((loss - self._loss).abs() < tolerance))
@@ -206,7 +206,7 @@ class LBFGS(Eager):
         self._direction, self._gradient = None, gradient  # neither is needed any more
         return self._history.direction(gradient)
 
-    def _flat_gradient(self) -> Tensor:
+    def _take_gradient(self) -> Tensor:
         # A copy, since the closure's next gradient may take the place of this one.
         gradients = [v.grad for v in self._variables if v.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])

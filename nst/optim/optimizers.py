@@ -14,8 +14,8 @@ What an optimizer may have besides, see `nst.optim.wrappers`:
   begins with, is the one that the variables stand for then, not the one with the lowest loss. They
   may be others within a step, such as what is averaged.
 - `take_over(previous)`: called with the optimizer of the size before, when another size begins.
-- `vectors(evaluations)`: how many float32 tensors as large as the variables it takes at least, for
-  a budget of so many evaluations or None; by it a run is refused that memory cannot hold.
+- `vectors(evaluations)`: how many float32 tensors as large as the variables it takes, for a budget
+  of so many evaluations or None; by it a run is refused that memory cannot hold.
 - `chosen`: a mapping of what it chose by itself, by name, for the record of the run.
 - `begin_again(previous)`: called with the optimizer before, when bad numbers made a new one
   necessary, and before learning rates are halved.
@@ -118,10 +118,10 @@ def variables_of(optimizer: Optimizer) -> list[Tensor]:
 
 
 def vectors(optimizer: Optimizer, evaluations: int | None) -> float:
-    """How many float32 tensors as large as the image an optimizer takes at least.
+    """How many float32 tensors as large as its variables an optimizer takes.
 
-    Beside the image, its gradient and the best image; the numbers are those of Adam for what says
-    nothing of itself.
+    Beside the variables, their gradient and the best image; as many as Adam for what says nothing
+    of itself.
 
     Args:
         optimizer: asked by its `vectors`, where it has one.

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nst.errors import InputError
+
 
 class Image(Protocol):
     """An image as a function of variables.
@@ -30,6 +32,29 @@ class Image(Protocol):
 
 
 Parametrization = Callable[[Tensor], Image]
+
+
+def made(parametrization: Parametrization, image: Tensor) -> Image:
+    """An image as a function of variables.
+
+    Args:
+        parametrization: kept in its range already, see `nst.optim.gamuts`.
+        image: where to start, 1 x 3 x H x W.
+
+    Raises:
+        InputError: what the parametrization or the gamut made is none.
+    """
+    found = parametrization(image)
+    if not hasattr(found, "variables") or not hasattr(found, "assign"):
+        raise InputError(f"parametrization or gamut: must make an image, not {found!r:.80}")
+    with torch.no_grad():
+        value: object = found()
+    if not isinstance(value, Tensor) or value.shape != image.shape:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else f"{value!r:.80}"
+        raise InputError(
+            f"parametrization or gamut: the image must be {tuple(image.shape)}, not {shape}"
+        )
+    return found
 
 
 def pixel(image: Tensor) -> Image:

@@ -14,7 +14,7 @@ def cautions(sweep: Sweep, comparability: Comparability, ranking: Ranking) -> tu
     """Return one sentence or two for each reason to read the findings with care."""
     found = _differing(comparability, ranking)
     found += _network(sweep) + _without_result(sweep) + _unequal_budgets(sweep)
-    found += _unmeasured(sweep) + _worse_pictures(sweep)
+    found += _unequal_histories(sweep) + _unmeasured(sweep) + _worse_pictures(sweep)
     return tuple(found)
 
 
@@ -78,6 +78,23 @@ def _unequal_budgets(sweep: Sweep) -> list[str]:
     return [
         f"The runs did not make the same number of evaluations ({min(spent):,} to "
         f"{max(spent):,}): their losses compare budgets as well as methods."
+    ]
+
+
+def _unequal_histories(sweep: Sweep) -> list[str]:
+    """Say where memory, and no setting, decided how much L-BFGS keeps."""
+    kept = set()
+    for run in sweep.runs:
+        size, precision = (run.memory.get(f"history_{name}", "") for name in ("size", "precision"))
+        automatic = run.value("optimizer.history_size") == "auto"
+        if run.ok and run.evaluations and automatic and size.isdecimal():
+            kept.add((min(int(size), run.evaluations), precision))
+    if len(kept) < 2:
+        return []
+    pairs = text.listed([f"{size} ({precision})" for size, precision in sorted(kept)])
+    return [
+        f"L-BFGS kept as many pairs as memory had room for, {pairs} in different runs: their "
+        "losses compare that as well. optimizer.history_size sets a number for all."
     ]
 
 

@@ -78,7 +78,7 @@ class Run:
     ``result.json``). ``levels`` names this run's value of every swept factor. ``picture`` and
     ``yardstick`` are of the picture as saved; the latter's unweighted terms do not depend on
     what the run minimised. ``final`` and ``best`` are evaluations, of the image being optimised.
-    ``timelapse`` is the file of its film.
+    ``memory`` is what it did and kept for want of it. ``timelapse`` is the file of its film.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Run:
     size: tuple[int, int] | None = None
     seed: int | None = None
     device: str = ""
+    memory: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     config_sha256: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)

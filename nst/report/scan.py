@@ -128,6 +128,7 @@ def _read_run(folder: Path, sweep: Path) -> Run:
         size=_size(result.get("size")),
         seed=_optional(result.get("seed"), int),
         device=_text(result.get("device")),
+        memory=_strings(result.get("memory")),
         weights=_strings(result.get("weights")),
         config_sha256=_text(result.get("config_sha256")),
         versions=_strings(result.get("versions")),

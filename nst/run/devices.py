@@ -120,6 +120,9 @@ class _Process:
 
 
 _PROCESS = _Process()
+# glibc's limits, see `_allocation`: at first where it puts them itself once it has seen large
+# pieces, then those of the blocks that are inside, of several threads maybe. The last one counts.
+_LIMITS = [(32 << 20, 64 << 20)]
 
 
 def _restorer() -> Callable[[], None]:
@@ -176,16 +179,22 @@ def _allocation(device: torch.device, large: int, kept: int) -> Iterator[None]:
     if device.type != "cpu" or libc is None or not hasattr(libc, "mallopt"):
         yield
         return
-    libc.malloc_trim(0)
-    libc.mallopt(_M_MMAP_THRESHOLD, large)
-    libc.mallopt(_M_TRIM_THRESHOLD, kept)
+    own = large, kept
+
+    def put() -> None:
+        libc.malloc_trim(0)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LIMITS[-1][0])
+        libc.mallopt(_M_TRIM_THRESHOLD, _LIMITS[-1][1])
+
+    with _PROCESS.lock:
+        _LIMITS.append(own)
+        put()
     try:
         yield
     finally:
-        # Where glibc itself puts them once it has seen large pieces.
-        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
-        libc.malloc_trim(0)
+        with _PROCESS.lock:
+            _LIMITS.remove(own)
+            put()
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Memory: whether to tile a picture, what to say when it runs out."""
 
 import logging
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -43,7 +44,7 @@ def choose_tile_size(
 
     Args:
         memory: `full` never tiles, `tiled` always, `auto` where the whole picture would take more
-            than `SHARE` of the memory that is free.
+            than `SHARE` of the memory that is free, or would not fit beside the optimizer.
         tile_size: longest side of a tile's core, px; None is the largest of `TILE_SIZES` with which
             the run stays within that share; or where none does, one that leaves most of the memory
             to the optimizer.
@@ -52,23 +53,17 @@ def choose_tile_size(
         width: likewise.
         cost: of its evaluations.
         joint: see `nst.objective.Objective`; without it `auto` does not tile.
-        kept: bytes that the optimizer takes at least, see `nst.optim.optimizers.vectors`.
+        kept: bytes that the optimizer takes, see `nst.optim.optimizers.vectors`.
 
     Returns:
         `tile_size` for `nst.objective.Objective`, None for whole pictures.
-
-    Raises:
-        nst.errors.InputError: an unknown `memory`, or a tile of less than 1 px.
     """
-    if memory not in ("auto", "full", "tiled"):
-        raise InputError(f"memory={memory}: must be auto, full or tiled")
-    if tile_size is not None and tile_size < 1:
-        raise InputError(f"tile_size must be at least 1, not {tile_size}")
     if memory == "full" or (memory == "auto" and not joint):
         return None
     room = free(device)
     whole = cost.needed(height, width)
-    if memory == "auto" and (room is None or whole <= SHARE * room):
+    fits = room is None or (whole <= SHARE * room and whole + kept <= _MOST * room)
+    if memory == "auto" and fits:
         return None
     if tile_size is None:
         tile_size = _largest_that_fits(room, height, width, cost, kept)
@@ -100,12 +95,15 @@ def check_fits(
     width: int,
     cost: Cost,
     tile_size: int | None,
+    *,
+    joint: bool,
     kept: int,
     size: int,
 ) -> None:
     """Refuse a run that a CPU's memory cannot hold, and that the system would kill.
 
-    A GPU's memory that runs out is an exception, see `explained`.
+    A GPU's memory that runs out is an exception, see `explained`: of its run only the optimizer's
+    part is asked for, which a history reaches after many evaluations.
 
     Args:
         device: where the run computes.
@@ -113,27 +111,51 @@ def check_fits(
         width: likewise.
         cost: of its evaluations.
         tile_size: see `nst.objective.Objective`.
-        kept: bytes that the optimizer takes at least.
+        joint: likewise.
+        kept: bytes that the optimizer takes.
         size: that was asked for, as `resize` means it.
 
     Raises:
         nst.errors.InputError: it takes more than what is free.
     """
-    room, evaluation = free(device), cost.needed(height, width, tile_size)
-    if device.type != "cpu" or room is None or evaluation + kept <= room:
+
+    def needed(share: float) -> int:
+        evaluation = cost.needed(round(share * height), round(share * width), tile_size)
+        return int(share**2 * kept) + (evaluation if device.type == "cpu" else 0)
+
+    room = free(device)
+    if room is None or needed(1.0) <= room:
         return
+    evaluation = cost.needed(height, width, tile_size)
     how = "as a whole" if tile_size is None else f"in tiles of {tile_size} px"
-    advice = "memory=auto or " if tile_size is None and evaluation > SHARE * room else ""
-    advice += "optimizer.history_size=auto or " if kept > evaluation else ""
-    # With the smallest tiles, which take the same at any size.
-    growing = cost.pixel * height * width
-    tiles = cost.needed(height, width, TILE_SIZES[-1]) - growing
-    share = max(0.0, _MOST * room - tiles) / (growing + kept)
+    less = []
+    if device.type == "cpu" and tile_size is None:
+        less.append("memory=auto" if joint else "loss.joint=true")
+    smallest = TILE_SIZES[-1]
+    if device.type == "cpu" and tile_size is not None and tile_size > smallest:
+        less.append(f"tile_size={smallest}")
+    if kept > evaluation:
+        less.append("optimizer=lbfgs with optimizer.history_size=auto")
+    if fitting := _largest_size(size, room, needed):
+        less.append(f"size={fitting}")
     raise InputError(
-        f"size={size}: {width} x {height} px {how} take {gib(evaluation)}, and the optimizer at "
-        f"least {gib(kept)}, of which {gib(room)} are free; "
-        f"{advice}size={max(1, int(size * min(1.0, share) ** 0.5))} takes less"
+        f"size={size}: {width} x {height} px {how} take {gib(evaluation)}, and the optimizer "
+        f"{gib(kept)}, of which {gib(room)} are free"
+        + (f"; {' or '.join(less)} takes less" if less else "")
     )
+
+
+def _largest_size(size: int, room: float, needed: Callable[[float], int]) -> int:
+    """The largest size below another, at least 16, that fits; 0 where none does.
+
+    Args:
+        size: the other one, px.
+        room: bytes.
+        needed: bytes for a picture whose sides are such a share of what they are.
+    """
+    sizes = range(16, size)
+    count = bisect_right(sizes, room, key=lambda one: needed(one / size))
+    return sizes[count - 1] if count else 0
 
 
 def at_once(device: torch.device, each: int) -> int | None:
@@ -165,11 +187,14 @@ def explained(
     except (RuntimeError, MemoryError) as error:
         if not _is_exhausted(error):
             raise
-        room, longest = free(device), max(height, width)
-        smaller = "a smaller size"
-        if room:
-            fitting = cost.fitting_size(room, longest / min(height, width))
-            smaller = f"size={max(1, fitting * (size or longest) // longest)}"
+        room, size = free(device), size or max(height, width)
+
+        def whole(share: float) -> int:
+            return cost.needed(round(share * height), round(share * width))
+
+        # The rest is for the optimizer.
+        fitting = _largest_size(size, 0.8 * room, whole) if room else 0
+        smaller = f"size={fitting}" if fitting else "a smaller size"
         raise OutOfMemory(
             f"out of memory: {width} x {height} px need about "
             f"{gib(cost.needed(height, width))} on {device} as a whole; "

@@ -200,6 +200,7 @@ class Compute:
         if not isinstance(self.device, str):
             raise InputError(f"device must be a name, not {self.device!r}")
         one_of("precision", self.precision, get_args(Precision))
+        one_of("memory", self.memory, get_args(Memory))
         at_least_1("tile_size", self.tile_size)
 
 

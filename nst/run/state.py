@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nst.errors import InputError
 from nst.free_memory import give_back
-from nst.optim import schedules
+from nst.optim import parametrizations, schedules
 from nst.optim.parametrizations import Image, Parametrization
 from nst.optim.schedules import Stage
 from nst.run.checkpoint import snapshot
@@ -203,29 +202,11 @@ class State:
 
     def _enter(self, image: Tensor) -> None:
         objective = self.stage.objective()
-        self.image = self._made(image)
+        self.image = parametrizations.made(self._parametrization, image)
         self.evaluation = Evaluation(self.image, objective, recorded=self.stage.recorded)
         self.optimizer = self._make_optimizer(self.image.variables)
         self.keeps_last = getattr(self.optimizer, "keeps_last", False)
         self.best_image = self.current()
-
-    def _made(self, image: Tensor) -> Image:
-        """The image as a function of variables.
-
-        Raises:
-            InputError: what the parametrization or the gamut made is none.
-        """
-        made = self._parametrization(image)
-        if not hasattr(made, "variables") or not hasattr(made, "assign"):
-            raise InputError(f"parametrization or gamut: must make an image, not {made!r:.80}")
-        with torch.no_grad():
-            found = made()
-        if not isinstance(found, Tensor) or found.shape != image.shape:
-            shape = tuple(found.shape) if isinstance(found, Tensor) else f"{found!r:.80}"
-            raise InputError(
-                f"parametrization or gamut: the image must be {tuple(image.shape)}, not {shape}"
-            )
-        return made
 
     def _moves_within_steps(self) -> bool:
         """Whether the optimizer moves the image before a step's last evaluation.

@@ -7,12 +7,13 @@ that it would leave is as good. Beside it stands the race to the lowest loss of 
 textbook loop optimised, which nobody sees.
 
 What counts is the loss in float32 of the very image that nst has at that moment, which is judged
-every few evaluations with the clock stopped; a setting that is not there after as many full-size
+every evaluation with the clock stopped; a setting that is not there after as many full-size
 evaluations as the textbook loop made has not arrived.
 """
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,8 +46,6 @@ SETTINGS: dict[str, tuple[Parametrization, Schedule]] = {
     "Fourier": (FOURIER, SINGLE),
     "Fourier, pyramid": (FOURIER, PYRAMID),
 }
-# Evaluations between two judgements.
-EVERY = 2
 GOALS = ("picture", "tensor")
 
 
@@ -109,7 +108,13 @@ def saved(objective: Objective, image: Tensor) -> float:
 
 
 def measure(
-    size: int, init: str, evaluations: int, device: torch.device, source: str, precisions: list[str]
+    size: int,
+    init: str,
+    evaluations: int,
+    device: torch.device,
+    source: str,
+    precisions: Sequence[str],
+    wanted: Sequence[str] = GOALS,
 ) -> dict[str, Any]:
     """Run the textbook loop, then every setting; print and return what each needed.
 
@@ -120,6 +125,7 @@ def measure(
         device: where.
         source: of the network's weights, see `nst.network.weights.resolve`.
         precisions: of nst's network.
+        wanted: goals; a run ends when it is at all of them.
     """
     weights = resolve(source)
     content, style = (images.to_tensor(images.load(path), size).to(device) for path in SAMPLES)
@@ -134,23 +140,23 @@ def measure(
             torch.cuda.synchronize(device)
         seconds += time.perf_counter() - began
         pictures[len(loop.rows)] = saved(objective, loop.image.detach())
-    goals = {"picture": pictures[len(loop.rows)], "tensor": min(row[2] for row in loop.rows)}
+    totals = {"picture": pictures[len(loop.rows)], "tensor": min(row[2] for row in loop.rows)}
     best = min(pictures, key=pictures.__getitem__)
     clipped = images.clipped(loop.image)
     print(
         f"\n{size} px from {init}, {Path(source).stem} weights: textbook loop, {evaluations} "
-        f"evaluations in {seconds:.1f} s: total {goals['tensor']:.4g}, of its picture "
-        f"{goals['picture']:.4g} ({100 * clipped:.2g} % of the pixels clipped); its best picture, "
+        f"evaluations in {seconds:.1f} s: total {totals['tensor']:.4g}, of its picture "
+        f"{totals['picture']:.4g} ({100 * clipped:.2g} % of the pixels clipped); its best picture, "
         f"{pictures[best]:.4g}, after {best}"
     )
     titles = "".join(
-        f"{f'to the {goal}':>12}{'evals':>8}{'times':>8}{'total':>10}" for goal in GOALS
+        f"{f'to the {goal}':>12}{'evals':>8}{'times':>8}{'total':>10}" for goal in wanted
     )
     print(f"{'':<24}{titles}", flush=True)
     rows = []
     for precision in precisions:
         for name, (parametrization, schedule) in SETTINGS.items():
-            judge = Judge(objective, goals)
+            judge = Judge(objective, {goal: totals[goal] for goal in wanted})
             nst.stylize(
                 *SAMPLES,
                 size=size,
@@ -161,7 +167,7 @@ def measure(
                 loss=nst.Loss(strength=None),
                 budget=nst.Budget(evaluations=evaluations),
                 compute=nst.Compute(str(device), precision),
-                keep=nst.Keep(sinks=[judge], image_every=EVERY),
+                keep=nst.Keep(sinks=[judge], image_every=1),
                 stop_requested=judge.arrived,
             )
             row = {"name": f"{name}, {precision}", **vars(judge)}
@@ -173,7 +179,7 @@ def measure(
         "weights": source,
         "evaluations": evaluations,
         "seconds": seconds,
-        "goals": goals,
+        "goals": totals,
         "clipped": clipped,
         "pictures": pictures,
         "rows": rows,
@@ -183,11 +189,11 @@ def measure(
 def line(row: dict[str, Any], textbook: float) -> str:
     """One row of the table."""
     cells = [f"{row['name']:<24}"]
-    for goal in GOALS:
-        lowest = f"{row['lowest'].get(goal, math.inf):>10.4g}"
+    for goal in row["lowest"]:
+        lowest = f"{row['lowest'][goal]:>10.4g}"
         if goal in row["reached"]:
             seconds, cost = row["reached"][goal]
-            cells.append(f"{seconds:>12.1f}{cost:>8.0f}{textbook / seconds:>8.1f}{lowest}")
+            cells.append(f"{seconds:>12.1f}{cost:>8.2f}{textbook / seconds:>8.1f}{lowest}")
         else:
             cells.append(f"{'-':>12}{'-':>8}{'-':>8}{lowest}")
     return "".join(cells)
