@@ -51,7 +51,7 @@ from nst.run.devices import (
     wake,
 )
 from nst.run.guard import Guard
-from nst.run.memory import check_fits, choose_tile_size, explained
+from nst.run.memory import choose_tile_size, explained
 from nst.run.records import Budget, Outcome
 from nst.run.results import PictureLosses, Result, Start
 from nst.run.specs import Compute, Keep, Loss, Network, at_least_1
@@ -174,20 +174,19 @@ def stylize(
         settings.enter_context(tf32(compute.precision == "tf32"))
         trunk = network.trunk()
         estimate = _estimate(loss, trunk, compute.precision, areas, color)
-        settings.enter_context(explained(where, *shape, estimate, size))
         bounded = gamut(parametrization)
         kept = _kept(optimizer, bounded, budget, schedule, where, shape)
-        largest = _largest_shape(pictures, size)
         tile_size = choose_tile_size(
             compute.memory,
             compute.tile_size,
             where,
-            *largest,
+            *_largest_shape(pictures, size),
             estimate,
             joint=loss.joint,
             kept=kept,
+            size=size,
         )
-        check_fits(where, *largest, estimate, tile_size, joint=loss.joint, kept=kept, size=size)
+        settings.enter_context(explained(where, *shape, estimate, tile_size, size))
         plan = _Plan(
             pictures=pictures,
             max_megapixels=max_megapixels,

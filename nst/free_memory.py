@@ -1,5 +1,6 @@
 """How much memory there is for a run."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +11,15 @@ def free(device: torch.device) -> int | None:
     """Bytes to be had on a device; None where that cannot be found out.
 
     On Linux: what the kernel can hand out without swapping, or less where a control group of the
-    process (a container, a Slurm job) is bounded more tightly.
+    process (a container, a Slurm job) or its address space (`ulimit -v`, h_vmem of Grid Engine) is
+    bounded more tightly.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu":
         return None
-    bounds = [_available(), *_control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))]
+    groups = _control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    bounds = [_available(), _address_space(), *groups]
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
@@ -28,6 +31,19 @@ def _available() -> int | None:
     except (ValueError, OSError):
         pass
     return None
+
+
+def _address_space() -> int | None:
+    """What is left of the addresses that the process may use; None where there is no bound."""
+    if sys.platform != "linux":
+        return None
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    return max(0, limit - used)
 
 
 def _control_groups(mount: Path, membership: Path) -> Iterator[int]:

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import torch
+
 import nst
 from nst.objective.cost import Cost
+from nst.run.memory import Memory, choose_tile_size
 from support import checker_picture, xor_picture
 
 TILED: dict[str, Any] = {"memory": "tiled", "tile_size": 128}
@@ -62,16 +65,21 @@ def measured(size: int, settings: dict[str, Any]) -> tuple[int, int]:
     estimates: list[int] = []
 
     def note(
-        _: object,
+        memory: Memory,
+        tile_size: int | None,
+        device: torch.device,
         height: int,
         width: int,
         cost: Cost,
-        tile_size: int | None,
         *,
         kept: int,
-        **__: object,
-    ) -> None:
-        estimates.append(cost.needed(height, width, tile_size) + kept)
+        **options: Any,
+    ) -> int | None:
+        chosen = choose_tile_size(
+            memory, tile_size, device, height, width, cost, kept=kept, **options
+        )
+        estimates.append(cost.needed(height, width, chosen) + kept)
+        return chosen
 
     content, style = (one.resize((size, size)) for one in (checker_picture(), xor_picture()))
     count = settings.get("regions", 1)
@@ -79,7 +87,7 @@ def measured(size: int, settings: dict[str, Any]) -> tuple[int, int]:
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the most is what there is now
     before = resident("VmRSS")
-    with patch("nst.api.check_fits", note):
+    with patch("nst.api.choose_tile_size", note):
         nst.stylize(
             content,
             [style] * count,

@@ -180,9 +180,18 @@ def test_no_memory_is_one_error_that_says_what_would_fit(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "free", lambda device: 2**30)
-    match = r"4000 x 3000 px need about .* GiB on cpu as a whole; set memory=tiled, .*, or size=\d+"
-    with pytest.raises(OutOfMemory, match=match):
-        with memory.explained(torch.device("cpu"), 3000, 4000, GATYS):
+    cpu, advice = torch.device("cpu"), r"for L-BFGS optimizer.history_size=auto, or size=\d+"
+    for tile_size, how in (
+        (None, "as a whole; set memory=tiled"),
+        (2000, "in tiles of 2000 px; set a smaller tile_size"),
+    ):
+        match = rf"4000 x 3000 px need about .* GiB on cpu {how}, {advice}"
+        with pytest.raises(OutOfMemory, match=match):
+            with memory.explained(cpu, 3000, 4000, GATYS, tile_size):
+                raise error
+    monkeypatch.setattr(memory, "free", lambda device: 2**40)
+    with pytest.raises(OutOfMemory, match=r"or a smaller size$"):
+        with memory.explained(cpu, 3000, 4000, GATYS):
             raise error
     with pytest.raises(RuntimeError, match="another"):
         with memory.explained(torch.device("cpu"), 3000, 4000, GATYS):
@@ -196,7 +205,7 @@ def test_size_that_fits_needs_what_there_is(monkeypatch: pytest.MonkeyPatch) -> 
             raise MemoryError
     size = int(re.findall(r"size=(\d+)", str(caught.value))[-1])
     needed, more = (GATYS.needed(one * 3 // 4, one) for one in (size, size + 2))
-    assert needed <= 0.8 * 2**30 < more
+    assert needed <= 0.9 * 2**30 < more
 
 
 def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
@@ -206,8 +215,10 @@ def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
         room: int | None, mode: str = "auto", tile_size: int | None = None, of: Cost = GATYS, **more
     ) -> int | None:
         monkeypatch.setattr(memory, "free", lambda device: room)
-        cpu = torch.device("cpu")
-        return memory.choose_tile_size(mode, tile_size, cpu, 2000, 3000, of, **more)
+        options = {"joint": True, "kept": 0, "size": 3000, **more}
+        # Another device than a CPU refuses nothing here.
+        device = torch.device("cuda")
+        return memory.choose_tile_size(mode, tile_size, device, 2000, 3000, of, **options)
 
     caplog.set_level("INFO", "nst")
     whole = GATYS.needed(2000, 3000)
@@ -237,51 +248,81 @@ def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
 
 
 @pytest.mark.parametrize(
-    ("tile_size", "joint", "vectors", "advice"),
+    ("memory_mode", "tile_size", "joint", "vectors", "advice"),
     [
-        (None, True, 3, "memory=auto or size="),
-        (None, False, 3, "loss.joint=true or size="),
-        (1024, True, 3, "tile_size=64 or size="),
-        (64, True, 3, "size="),
-        (64, True, 200, "optimizer=lbfgs with optimizer.history_size=auto or size="),
+        ("full", None, True, 3, "memory=auto, or size="),
+        ("auto", None, False, 3, "loss.joint=true, or size="),
+        ("tiled", 1024, True, 3, "tile_size=64, or size="),
+        ("tiled", 64, True, 3, "size="),
+        ("tiled", 64, True, 200, "optimizer=lbfgs with optimizer.history_size=auto, or size="),
     ],
 )
 def test_what_the_system_would_kill_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tile_size: int | None, joint: bool, vectors: int, advice: str
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    memory_mode: memory.Memory,
+    tile_size: int | None,
+    joint: bool,
+    vectors: int,
+    advice: str,
 ) -> None:
     cpu, shape, kept = torch.device("cpu"), (2000, 3000), vectors * 12 * 2000 * 3000
+    options = {"joint": joint, "kept": kept, "size": 3000}
 
-    def check(device: torch.device, room: int) -> None:
+    def choose(device: torch.device, room: int) -> int | None:
         monkeypatch.setattr(memory, "free", lambda device: room)
-        memory.check_fits(device, *shape, GATYS, tile_size, joint=joint, kept=kept, size=3000)
+        return memory.choose_tile_size(memory_mode, tile_size, device, *shape, GATYS, **options)
 
     needed = GATYS.needed(*shape, tile_size) + kept
-    check(cpu, needed)
+    assert choose(cpu, needed) == tile_size
     how = "as a whole" if tile_size is None else f"in tiles of {tile_size} px"
     with pytest.raises(InputError, match=rf"size=3000: 3000 x 2000 px {how} take") as caught:
-        check(cpu, needed - 1)
+        choose(cpu, needed - 1)
     assert f"; {advice}" in str(caught.value)
     for room in (needed - 1, needed // 2):
         with pytest.raises(InputError, match="takes less") as caught:
-            check(cpu, room)
+            choose(cpu, room)
         (size,) = map(int, re.findall(r"size=(\d+) takes", str(caught.value)))
         assert size < 3000
-        sides = [
-            (round(one * 2 / 3), one) for one in (size, size + 2)
-        ]  # the optimizer's part is by the picture's px, too
-        fits, more = (GATYS.needed(*one, tile_size) + kept * one[1] ** 2 / 3000**2 for one in sides)
-        assert fits <= room < more
+        # The optimizer's part is by the picture's px, too.
+        fits, more = (
+            GATYS.needed(round(one * 2 / 3), one, tile_size) + kept * one**2 / 3000**2
+            for one in (size, size + 2)
+        )
+        assert fits <= 0.9 * room < more
     # Elsewhere what runs out is an exception, but for what an optimizer only has after a while.
     gpu = torch.device("cuda")
-    check(gpu, kept)
+    choose(gpu, kept)
     with pytest.raises(InputError, match=r"size=\d+ takes less"):
-        check(gpu, kept - 1)
+        choose(gpu, kept - 1)
+    assert not caplog.messages
 
 
-def test_no_size_is_named_where_none_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_advice_that_is_not_enough_comes_with_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = GATYS.needed(2000, 3000, 64) // 2
+    monkeypatch.setattr(memory, "free", lambda device: room)
+    options = {"joint": True, "kept": 0, "size": 3000}
+    cpu = torch.device("cpu")
+    with pytest.raises(InputError, match=r"; memory=auto with size=(\d+), or size=") as caught:
+        memory.choose_tile_size("full", None, cpu, 2000, 3000, GATYS, **options)
+    (size,) = map(int, re.findall(r"with size=(\d+)", str(caught.value)))
+    assert memory.choose_tile_size("auto", None, cpu, size * 2 // 3, size, GATYS, **options)
     monkeypatch.setattr(memory, "free", lambda device: 2**20)
     with pytest.raises(InputError, match=r"of which 0\.0 GiB are free$"):
-        memory.check_fits(torch.device("cpu"), 96, 96, GATYS, 64, joint=True, kept=0, size=96)
+        memory.choose_tile_size("auto", None, cpu, 96, 96, GATYS, **options)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux alone")
+def test_free_memory_is_bounded_by_the_address_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = iter([(used + 2**28, -1), (2**20, -1), (resource.RLIM_INFINITY, -1)])
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: next(limits))
+    cpu = torch.device("cpu")
+    assert free_memory.free(cpu) == pytest.approx(2**28, rel=0.1)
+    assert free_memory.free(cpu) == 0
+    assert (free_memory.free(cpu) or 0) > 2**28
 
 
 def test_free_memory_is_bounded_by_control_groups(tmp_path: Path) -> None:
@@ -303,13 +344,28 @@ def test_free_memory_is_bounded_by_control_groups(tmp_path: Path) -> None:
         assert free_memory.free(torch.device("cpu")) > 2**20
 
 
+@pytest.mark.parametrize(
+    ("before", "status", "message"),
+    [
+        # The limit is seen before the run; where nobody knows of one, an allocation fails.
+        ("", 2, r"size=4096: 4096 x 3072 px in tiles of 64 px take .* GiB are free; size="),
+        (
+            "nst.run.memory.free = nst.optim.history.free = lambda device: None",
+            1,
+            "out of memory: 4096 x 3072 px need about",
+        ),
+    ],
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory hold on Linux")
-def test_run_without_memory_says_what_to_set(nst_command: Command, tmp_path: Path) -> None:
-    """A real allocation that the system refuses."""
+def test_run_without_memory_says_what_to_set(
+    nst_command: Command, tmp_path: Path, before: str, status: int, message: str
+) -> None:
+    """A real limit, and a real allocation that the system refuses."""
     code = f"""
-import resource, sys, torch
+import nst.optim.history, nst.run.memory, resource, sys, torch
 from nst.cli import app
 torch.ones(8).sum()
+{before}
 free = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (free + 2**29, free + 2**29))
 sys.argv = ["nst", "size=4096", *{TINY[1:]!r}]
@@ -318,11 +374,11 @@ app.main()
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 1, done.stderr
-    assert "out of memory: 4096 x 3072 px need about" in done.stderr
+    assert done.returncode == status, done.stderr
+    assert re.search(message, done.stderr)
     assert "Traceback" not in done.stderr
     (folder,) = (tmp_path / "outputs" / "single").iterdir()
-    assert "out of memory" in record(folder)["error"]
+    assert re.search(message, record(folder)["error"])
 
 
 # --- Determinism ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import torch
@@ -37,10 +38,15 @@ def choose_tile_size(
     width: int,
     cost: Cost,
     *,
-    joint: bool = True,
-    kept: int = 0,
+    joint: bool,
+    kept: int,
+    size: int,
 ) -> int | None:
-    """Whether to tile a picture, and how.
+    """Whether to tile a picture, and how; what fits in no way is refused.
+
+    On a CPU the system would kill such a run. A GPU's memory that runs out is an exception, see
+    `explained`: of its run only the optimizer's part is asked for, which a history reaches after
+    many evaluations.
 
     Args:
         memory: `full` never tiles, `tiled` always, `auto` where the whole picture would take more
@@ -54,20 +60,45 @@ def choose_tile_size(
         cost: of its evaluations.
         joint: see `nst.objective.Objective`; without it `auto` does not tile.
         kept: bytes that the optimizer takes, see `nst.optim.optimizers.vectors`.
+        size: that was asked for, as `resize` means it.
 
     Returns:
         `tile_size` for `nst.objective.Objective`, None for whole pictures.
+
+    Raises:
+        nst.errors.InputError: the run takes more than what is free.
     """
-    if memory == "full" or (memory == "auto" and not joint):
-        return None
-    room = free(device)
-    whole = cost.needed(height, width)
+    room, whole = free(device), cost.needed(height, width)
     fits = room is None or (whole <= SHARE * room and whole + kept <= _MOST * room)
-    if memory == "auto" and fits:
-        return None
-    if tile_size is None:
+    if memory == "full" or (memory == "auto" and (fits or not joint)):
+        tile_size = None
+    elif tile_size is None:
         tile_size = _largest_that_fits(room, height, width, cost, kept)
-    if memory == "auto" and room is not None:
+    if room is None:
+        return tile_size
+
+    def needed(tile_size: int | None, share: float = 1.0) -> int:
+        evaluation = cost.needed(round(share * height), round(share * width), tile_size)
+        return int(share**2 * kept) + (evaluation if device.type == "cpu" else 0)
+
+    evaluation = cost.needed(height, width, tile_size)
+    if needed(tile_size) > room:
+        less, smallest = [], TILE_SIZES[-1]
+        in_tiles = _largest_size(size, room, partial(needed, smallest))
+        if device.type == "cpu" and (tile_size is None or tile_size > smallest) and in_tiles:
+            way = f"tile_size={smallest}" if tile_size else "memory=auto"
+            way = way if joint else "loss.joint=true"
+            less.append(way if in_tiles == size else f"{way} with size={in_tiles}")
+        if kept > evaluation:
+            less.append("optimizer=lbfgs with optimizer.history_size=auto")
+        if smaller := _largest_size(size, room, partial(needed, tile_size)):
+            less.append(f"size={smaller}")
+        raise InputError(
+            f"size={size}: {width} x {height} px {_how(tile_size)} take {gib(evaluation)}, and the "
+            f"optimizer {gib(kept)}, of which {gib(room)} are free"
+            + (f"; {', or '.join(less)} takes less" if less else "")
+        )
+    if memory == "auto" and tile_size is not None:
         log.info(
             "Tiled: %d x %d px would take %s of %s free; tile_size=%d takes %s",
             width,
@@ -75,7 +106,7 @@ def choose_tile_size(
             gib(whole),
             gib(room),
             tile_size,
-            gib(cost.needed(height, width, tile_size)),
+            gib(evaluation),
         )
     return tile_size
 
@@ -89,73 +120,21 @@ def _largest_that_fits(room: int | None, height: int, width: int, cost: Cost, ke
     return (within or small or TILE_SIZES[-1:])[0]
 
 
-def check_fits(
-    device: torch.device,
-    height: int,
-    width: int,
-    cost: Cost,
-    tile_size: int | None,
-    *,
-    joint: bool,
-    kept: int,
-    size: int,
-) -> None:
-    """Refuse a run that a CPU's memory cannot hold, and that the system would kill.
-
-    A GPU's memory that runs out is an exception, see `explained`: of its run only the optimizer's
-    part is asked for, which a history reaches after many evaluations.
-
-    Args:
-        device: where the run computes.
-        height: of the picture, px.
-        width: likewise.
-        cost: of its evaluations.
-        tile_size: see `nst.objective.Objective`.
-        joint: likewise.
-        kept: bytes that the optimizer takes.
-        size: that was asked for, as `resize` means it.
-
-    Raises:
-        nst.errors.InputError: it takes more than what is free.
-    """
-
-    def needed(share: float) -> int:
-        evaluation = cost.needed(round(share * height), round(share * width), tile_size)
-        return int(share**2 * kept) + (evaluation if device.type == "cpu" else 0)
-
-    room = free(device)
-    if room is None or needed(1.0) <= room:
-        return
-    evaluation = cost.needed(height, width, tile_size)
-    how = "as a whole" if tile_size is None else f"in tiles of {tile_size} px"
-    less = []
-    if device.type == "cpu" and tile_size is None:
-        less.append("memory=auto" if joint else "loss.joint=true")
-    smallest = TILE_SIZES[-1]
-    if device.type == "cpu" and tile_size is not None and tile_size > smallest:
-        less.append(f"tile_size={smallest}")
-    if kept > evaluation:
-        less.append("optimizer=lbfgs with optimizer.history_size=auto")
-    if fitting := _largest_size(size, room, needed):
-        less.append(f"size={fitting}")
-    raise InputError(
-        f"size={size}: {width} x {height} px {how} take {gib(evaluation)}, and the optimizer "
-        f"{gib(kept)}, of which {gib(room)} are free"
-        + (f"; {' or '.join(less)} takes less" if less else "")
-    )
-
-
 def _largest_size(size: int, room: float, needed: Callable[[float], int]) -> int:
-    """The largest size below another, at least 16, that fits; 0 where none does.
+    """The largest size up to another that fits with something to spare; 0 where none does.
 
     Args:
         size: the other one, px.
         room: bytes.
         needed: bytes for a picture whose sides are such a share of what they are.
     """
-    sizes = range(16, size)
-    count = bisect_right(sizes, room, key=lambda one: needed(one / size))
+    sizes = range(16, size + 1)
+    count = bisect_right(sizes, _MOST * room, key=lambda one: needed(one / size))
     return sizes[count - 1] if count else 0
+
+
+def _how(tile_size: int | None) -> str:
+    return "as a whole" if tile_size is None else f"in tiles of {tile_size} px"
 
 
 def at_once(device: torch.device, each: int) -> int | None:
@@ -171,7 +150,12 @@ def at_once(device: torch.device, each: int) -> int | None:
 
 @contextmanager
 def explained(
-    device: torch.device, height: int, width: int, cost: Cost, size: int | None = None
+    device: torch.device,
+    height: int,
+    width: int,
+    cost: Cost,
+    tile_size: int | None = None,
+    size: int | None = None,
 ) -> Iterator[None]:
     """Turn what is raised for lack of memory within the `with` block into an OutOfMemory.
 
@@ -180,6 +164,7 @@ def explained(
         height: of its picture, px.
         width: likewise.
         cost: of its evaluations.
+        tile_size: see `nst.objective.Objective`.
         size: that was asked for, as `resize` means it; None is the longest side.
     """
     try:
@@ -189,17 +174,16 @@ def explained(
             raise
         room, size = free(device), size or max(height, width)
 
-        def whole(share: float) -> int:
-            return cost.needed(round(share * height), round(share * width))
+        def needed(share: float) -> int:
+            return cost.needed(round(share * height), round(share * width), tile_size)
 
-        # The rest is for the optimizer.
-        fitting = _largest_size(size, 0.8 * room, whole) if room else 0
-        smaller = f"size={fitting}" if fitting else "a smaller size"
+        fitting = _largest_size(size, room, needed) if room else 0
+        # Where it should have fitted nobody knows what would.
+        smaller = f"size={fitting}" if 0 < fitting < size else "a smaller size"
+        tiles = "memory=tiled" if tile_size is None else "a smaller tile_size"
         raise OutOfMemory(
-            f"out of memory: {width} x {height} px need about "
-            f"{gib(cost.needed(height, width))} on {device} as a whole; "
-            f"set memory=tiled, with tiles a smaller tile_size, "
-            f"for L-BFGS optimizer.history_size=auto, or {smaller}"
+            f"out of memory: {width} x {height} px need about {gib(needed(1.0))} on {device} "
+            f"{_how(tile_size)}; set {tiles}, for L-BFGS optimizer.history_size=auto, or {smaller}"
         ) from error
 
 
