@@ -68,6 +68,7 @@ def test_panels_of_large_pictures_are_lowered(tmp_path: Path, style_path: Path) 
             Image.new("RGB", (16, 1040), "teal"),
             style_path,
             size=1040,
+            style_scale=0.1,
             budget=nst.Budget(evaluations=1),
             sinks=[board],
         )
