@@ -84,14 +84,15 @@ def choose_tile_size(
     evaluation = cost.needed(height, width, tile_size)
     if needed(tile_size) > room:
         less, smallest = [], TILE_SIZES[-1]
-        in_tiles = _largest_size(size, room, partial(needed, smallest))
+        spared = _MOST * room  # what is free changes between two tries
+        in_tiles = _largest_size(size, spared, partial(needed, smallest))
         if device.type == "cpu" and (tile_size is None or tile_size > smallest) and in_tiles:
             way = f"tile_size={smallest}" if tile_size else "memory=auto"
             way = way if joint else "loss.joint=true"
             less.append(way if in_tiles == size else f"{way} with size={in_tiles}")
         if kept > evaluation:
             less.append("optimizer=lbfgs with optimizer.history_size=auto")
-        if smaller := _largest_size(size, room, partial(needed, tile_size)):
+        if smaller := _largest_size(size, spared, partial(needed, tile_size)):
             less.append(f"size={smaller}")
         raise InputError(
             f"size={size}: {width} x {height} px {_how(tile_size)} take {gib(evaluation)}, and the "
@@ -121,7 +122,7 @@ def _largest_that_fits(room: int | None, height: int, width: int, cost: Cost, ke
 
 
 def _largest_size(size: int, room: float, needed: Callable[[float], int]) -> int:
-    """The largest size up to another that fits with something to spare; 0 where none does.
+    """The largest size up to another that fits; 0 where none does.
 
     Args:
         size: the other one, px.
@@ -129,7 +130,7 @@ def _largest_size(size: int, room: float, needed: Callable[[float], int]) -> int
         needed: bytes for a picture whose sides are such a share of what they are.
     """
     sizes = range(16, size + 1)
-    count = bisect_right(sizes, _MOST * room, key=lambda one: needed(one / size))
+    count = bisect_right(sizes, room, key=lambda one: needed(one / size))
     return sizes[count - 1] if count else 0
 
 
@@ -177,7 +178,8 @@ def explained(
         def needed(share: float) -> int:
             return cost.needed(round(share * height), round(share * width), tile_size)
 
-        fitting = _largest_size(size, room, needed) if room else 0
+        # The rest is for the optimizer.
+        fitting = _largest_size(size, 0.8 * room, needed) if room else 0
         # Where it should have fitted nobody knows what would.
         smaller = f"size={fitting}" if 0 < fitting < size else "a smaller size"
         tiles = "memory=tiled" if tile_size is None else "a smaller tile_size"
