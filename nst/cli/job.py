@@ -115,8 +115,8 @@ class Job:
         except SystemExit as stop:  # of somebody's plug-in: nst's own come later
             return self._failed(f"something in the run called sys.exit({stop.code})", FAILED)
         except KeyboardInterrupt:
-            if stopped := stop_requested():  # while weights were downloaded
-                sys.exit(EXIT_CODES[stopped])
+            if stopped := stop_requested():
+                self._note(EXIT_CODES[stopped])
             raise
         except Exception as error:
             log.exception("nst: unexpected error")

@@ -4,37 +4,52 @@ import logging
 import os
 import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from nst.network.weights import is_downloading
-
 log = logging.getLogger(__name__)
 
+_AT_WORK = "Stopping when this evaluation is done, with everything saved; once more stops at once"
 EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}
+
+
+# Seconds until a run that has been asked to stop, and is still at work, says so.
+_PATIENCE = 2.0
 
 
 @contextmanager
 def signals() -> Iterator[Callable[[], str | None]]:
     """Note signals instead of dying; a second one is not held back.
 
-    A download is cut off all the same, by a KeyboardInterrupt: there is nothing yet to be saved.
-    Where SIGUSR1 ends the `with` block, Slurm is asked to run its job again.
+    Until what is yielded has been asked for the first time nothing is there to be saved, and a
+    signal ends the `with` block at once, with a SystemExit. Where SIGUSR1 ends it, Slurm is asked
+    to run its job again.
 
     Yields:
         What returns the name of the first signal, None before there is one.
     """
     received: list[str] = []
+    begun = threading.Event()
     previous: dict[int, Any] = {}
+    # In a thread of its own: a signal may come in the middle of another message.
+    at_work = threading.Timer(_PATIENCE, log.info, [_AT_WORK])
+    at_work.daemon = True
 
     def note(number: int, _: FrameType | None) -> None:
         received.append(signal.Signals(number).name)
         for each, handler in previous.items():
             signal.signal(each, handler)
-        if is_downloading():
+        if not begun.is_set():
             raise KeyboardInterrupt
+        at_work.start()
+
+    def stop_requested() -> str | None:
+        begun.set()
+        return next(iter(received), None)
 
     try:
         for name in EXIT_CODES:
@@ -45,12 +60,19 @@ def signals() -> Iterator[Callable[[], str | None]]:
     except ValueError:
         pass  # not the main thread, where a launcher may run jobs: its signals are its own
     try:
-        yield lambda: next(iter(received), None)
+        try:
+            yield stop_requested
+        except KeyboardInterrupt:
+            if not received:
+                raise
+            log.info("%s: stopped at once", received[0])
+            sys.exit(EXIT_CODES[received[0]])
     except SystemExit as stop:
         if stop.code == EXIT_CODES["SIGUSR1"]:
             _requeue()
         raise
     finally:
+        at_work.cancel()
         for each, handler in previous.items():
             signal.signal(each, handler)
 

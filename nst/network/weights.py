@@ -9,7 +9,6 @@ import logging
 import pickle
 import socket
 import struct
-import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -46,8 +45,6 @@ EMBEDDED = Path(__file__).parent / "embedded" / "vgg19.safetensors"
 EMBEDDED_SHA256 = "3c84f806e32a71e7a87f99235219775fbf9a14168a53e69057f811a40c5ea6b3"
 # Seconds without an answer after which a download is given up.
 _TIMEOUT = 20.0
-# Set while the main thread downloads.
-_DOWNLOADING = threading.Event()
 
 
 class WeightsError(InputError):
@@ -284,7 +281,7 @@ def _calibration_batch() -> Tensor:
 def _download(url: str, path: Path, sha256: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _socket_timeout(_TIMEOUT), _downloading():
+        with _socket_timeout(_TIMEOUT):
             # Downloads to a temporary name beside `path`, with a progress bar, and renames once the
             # hash is right. What ends it early removes the temporary file.
             torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256, progress=True)
@@ -294,23 +291,6 @@ def _download(url: str, path: Path, sha256: str) -> None:
         raise WeightsError(f"cannot download {url} to {path} ({error})") from error
     except RuntimeError as error:
         raise WeightsError(f"downloaded {url}, but it is cut off or altered ({error})") from error
-
-
-def is_downloading() -> bool:
-    """Whether the main thread is at a download: a long wait that may be cut off at any moment."""
-    return _DOWNLOADING.is_set()
-
-
-@contextmanager
-def _downloading() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    _DOWNLOADING.set()
-    try:
-        yield
-    finally:
-        _DOWNLOADING.clear()
 
 
 @contextmanager
