@@ -245,6 +245,7 @@ def test_layer_that_no_picture_excites_is_left_out(weights: Weights, pictures) -
     assert objective(image).total.isfinite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", [nst.inits.content, nst.inits.random])
 def test_run_of_a_picture_in_its_own_style_keeps_it(init: nst.inits.Init) -> None:
     result = stylize(xor_picture(), xor_picture(), init=init, **SMALL)
@@ -279,6 +280,7 @@ def test_strength_0_is_the_photograph_and_1_does_not_know_it() -> None:
     assert {name: one.losses[0].layers[name] for name in names} == other.losses[0].layers
 
 
+@pytest.mark.slow
 def test_every_size_of_a_pyramid_has_its_own_scales() -> None:
     pair, single = (xor_picture(), checker_picture()), [nst.Scale(1, None)]
     pyramid = [nst.Scale(0.5, 4), *single]

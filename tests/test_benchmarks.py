@@ -13,6 +13,7 @@ from nst.pictures import images
 from reference_loop import TextbookLoop
 
 
+@pytest.mark.slow
 def test_race(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -315,7 +315,7 @@ BAD = [
     (["optimzer=adam"], "'optimzer' not in 'RunConf' (did you mean optimizer?); valid keys: alpha"),
     (
         ["optimizer.momentum=1"],
-        "valid keys: first_step_rms, history_precision, history_size, initial_scale, "
+        "valid keys: first_step, history_precision, history_size, initial_scale, "
         "line_search_fn, lr",
     ),
     (["optimizer=sgd"], "optimizer=sgd: there is no such option; there are adam, averaged"),

@@ -64,6 +64,7 @@ def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
     assert isinstance(options, schema.RunConf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "optimizer"), [*((name, "lbfgs") for name in EXPERIMENTS), ("reference", "adam")]
 )

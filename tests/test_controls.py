@@ -172,6 +172,7 @@ def test_inside_sees_nothing_of_the_others_and_all_sees_everything(
     assert (most[reached] == 1).all()
 
 
+@pytest.mark.slow
 def test_blend_of_one_and_a_scale_of_1_are_as_if_not_there() -> None:
     content, style, other = xor_picture(), checker_picture(), xor_picture().rotate(90)
     plain = [row.total for row in stylize(content, style, **SMALL).losses]

@@ -75,6 +75,7 @@ def minimised(image, evaluate: Evaluation, make=LBFGS, steps: int = 3) -> list[l
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [LBFGS, torch.optim.LBFGS, torch.optim.Adam])
 @pytest.mark.parametrize("parametrization", KINDS.values(), ids=KINDS)
 def test_replayed_run_is_that_of_single_launches(

@@ -239,6 +239,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_picture_is_worth_what_was_optimised(name: str) -> None:
     result = run(**RUNS[name])
@@ -259,6 +260,7 @@ def test_picture_enlarged_from_a_smaller_size_is_in_range_too(parametrization) -
     assert result.picture_losses.clipped == 0
 
 
+@pytest.mark.slow
 def test_free_image_is_clipped_and_its_picture_worse() -> None:
     free, bounded = (run(gamut=kind) for kind in (gamuts.free, gamuts.srgb))
     assert 0 < free.picture_losses.clipped <= 1
@@ -276,6 +278,7 @@ def test_clipped_counts_pixels_that_rounding_would_not_bring_back() -> None:
     assert images.clipped(normalised(values)) == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_run_goes_on_within_the_same_gamut_alone(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     asked = iter([None] * 7 + ["SIGTERM"])

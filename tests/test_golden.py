@@ -51,7 +51,7 @@ CASES: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("golden.json").read_text(encoding="utf-8")
 )["cases"]
 # Steps as they come, since the reference has no bound on them.
-AS_TORCH = {"max_step_rms": None, "first_step_rms": None, "initial_scale": 1.0}
+AS_TORCH = {"max_step_rms": None, "first_step": None, "initial_scale": 1.0}
 MAKE = {"adam": optimizers.adam, "lbfgs": partial(optimizers.lbfgs, **AS_TORCH)}
 INIT = {"random": inits.random, "content": inits.content}
 # The rows of an L-BFGS run before its rounding errors show at 1e-3.

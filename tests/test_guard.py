@@ -73,6 +73,7 @@ def noisy(lr: float, guard: Guard) -> nst.Result:
     )
 
 
+@pytest.mark.slow
 def test_what_explodes_without_the_guard_recovers_with_it() -> None:
     exploded = noisy(8, Guard())
     assert (exploded.status, exploded.stop_reason) == ("failed", "non_finite")
@@ -156,7 +157,7 @@ def test_run_that_went_wrong_goes_on_with_another_guard(
     nst_command: Command, tmp_path: Path
 ) -> None:
     wild = ["optimizer.lr=8", "optimizer.max_iter=3", "optimizer.max_step_rms=null", "init=random"]
-    wild += ["optimizer.first_step_rms=null", "optimizer.initial_scale=1"]
+    wild += ["optimizer.first_step=null", "optimizer.initial_scale=1"]
     free = ["parametrization=pixel", "gamut=free", "loss=reference", "checkpoint.every=1"]
     limits = ["guard.blow_up=100", "budget.evaluations=20"]
     done = nst_command(*TINY, *wild, *free, *limits, "hydra.run.dir=y")

@@ -171,11 +171,11 @@ def test_lbfgs_options_reach_the_optimizer() -> None:
     optimizer = optimizers.lbfgs([x], lr=0.5, max_iter=7, history_size=9)
     group = optimizer.param_groups[0]
     assert (group["lr"], group["max_iter"], group["history_size"]) == (0.5, 7, 9)
-    assert (group["first_step_rms"], group["initial_scale"]) == (0.05, 2.0)
+    assert (group["first_step"], group["initial_scale"]) == (0.75, 2.0)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("max_step_rms", 0.1), ("first_step_rms", 0.05), ("initial_scale", 2.0)]
+    ("name", "value"), [("max_step_rms", 0.1), ("first_step", 0.75), ("initial_scale", 2.0)]
 )
 def test_lbfgs_of_torch_has_no_steps_but_its_own(name: str, value: float) -> None:
     with pytest.raises(nst.InputError, match=f"optimizer.*{name}.*optimizer=lbfgs"):

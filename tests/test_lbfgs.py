@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -163,22 +164,38 @@ def points_and_slopes(evaluations: int, **options: float) -> tuple[list[Tensor],
 
 @pytest.mark.parametrize("lr", [1.0, 0.5])
 def test_first_step_is_as_long_as_it_is_to_be(lr: float) -> None:
-    points, slopes = points_and_slopes(2, first_step_rms=0.03, lr=lr)
+    points, slopes = points_and_slopes(2, first_step=0.3, lr=lr)
     step = points[1] - points[0]
-    assert step.square().mean().sqrt().item() == pytest.approx(0.03 * lr, rel=1e-12)
+    # To the first order the loss falls by this share of itself.
+    assert (step @ slopes[0]).item() == pytest.approx(-0.3 * lr * rosenbrock(points[0]).item())
     torch.testing.assert_close(step / step.norm(), -slopes[0] / slopes[0].norm())
 
 
 def test_first_step_has_the_bound_of_the_others() -> None:
-    points, _ = points_and_slopes(2, first_step_rms=0.03, max_step_rms=0.01)
+    points, _ = points_and_slopes(2, first_step=0.3, max_step_rms=0.01)
     step = points[1] - points[0]
     assert step.square().mean().sqrt().item() == pytest.approx(0.01, rel=1e-12)
 
 
 def test_first_step_from_the_minimum_goes_nowhere() -> None:
     x = torch.ones(5, requires_grad=True)
-    stepped(LBFGS([x], first_step_rms=0.05, max_step_rms=0.1), x)
+    stepped(LBFGS([x], first_step=0.75, max_step_rms=0.1), x)
     assert torch.equal(x, torch.ones(5))
+
+
+def test_first_step_of_a_loss_below_zero_is_torchs() -> None:
+    found = []
+    for first_step in (0.75, None):
+        x = torch.linspace(-1, 2, 6).requires_grad_()
+        LBFGS([x], max_iter=1, first_step=first_step).step(partial(below_zero, x))
+        found.append(x.detach())
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def below_zero(x: Tensor) -> Tensor:
+    loss = rosenbrock(x) - 1e6
+    loss.backward()
+    return loss
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.5])
@@ -246,7 +263,7 @@ def test_on_a_gpu_no_iteration_waits_for_it(max_step_rms: float | None) -> None:
         losses.append(loss.detach())
         return loss
 
-    options = {"max_step_rms": max_step_rms, "first_step_rms": max_step_rms}
+    options = {"max_step_rms": max_step_rms, "first_step": max_step_rms}
     optimizer = LBFGS([image], history_size=3, max_iter=6, **options)
     optimizer.step(closure)  # libraries load what they need
     with warnings.catch_warnings():

@@ -29,6 +29,7 @@ def times(weights: Weights, factor: float) -> Weights:
     return Weights(tensors, "file", "", "")
 
 
+@pytest.mark.slow
 def test_distances_are_brought_to_those_of_caffe(trunk: Trunk) -> None:
     found = magnitudes.factors(trunk, KEYS)
     own = magnitudes.distances(trunk, tuple(GATYS_CONTENT | GATYS_STYLE))
@@ -36,6 +37,7 @@ def test_distances_are_brought_to_those_of_caffe(trunk: Trunk) -> None:
         assert found[key] * own[key] == pytest.approx(magnitudes._CAFFE[key])
 
 
+@pytest.mark.slow
 def test_factors_undo_the_size_of_activations(trunk: Trunk) -> None:
     large = Trunk.of(times(trunk.weights, 3.0))
     here, there = (magnitudes.factors(one, KEYS) for one in (trunk, large))
@@ -54,6 +56,7 @@ def test_only_known_layers(trunk: Trunk) -> None:
         magnitudes.factors(trunk, ["style/relu3_2"])
 
 
+@pytest.mark.slow
 def test_a_run_weighs_its_layers_so(trunk: Trunk, content_path: Path, style_path: Path) -> None:
     def total(meant_for: magnitudes.Meant | None, **weights: dict[str, float]) -> nst.Row:
         loss = nst.Loss(

@@ -86,6 +86,7 @@ def test_wavelength_is_in_pixels_whatever_the_size() -> None:
     assert small[4] / small[2] == pytest.approx(large[8] / large[4])
 
 
+@pytest.mark.slow
 def test_network_in_bfloat16_gives_nearly_the_same_losses() -> None:
     given = {"size": 64, "weights": "random", "budget": nst.Budget(evaluations=12)}
     given |= {"optimizer": nst.adam}

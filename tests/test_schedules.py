@@ -173,6 +173,7 @@ def test_a_stage_that_stands_still_gives_way_to_the_next() -> None:
     assert outcome.rows[-1].scale == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [optimizers.adam, optimizers.lbfgs, optimizers.lbfgs_torch])
 @pytest.mark.parametrize("last", [1, 5, 8, 9, 13])
 def test_run_stopped_anywhere_goes_on_to_the_same_bits(

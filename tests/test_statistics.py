@@ -238,6 +238,7 @@ class Spread(Moments):
         return share * torch.cat(parts, 1)
 
 
+@pytest.mark.slow
 def test_comparisons_and_tiles_without_positions(weights: Weights) -> None:
     generator = torch.Generator().manual_seed(1)
     images = [torch.randn(1, 3, 40, 56, generator=generator).double() for _ in range(3)]

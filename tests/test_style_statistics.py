@@ -452,6 +452,7 @@ def test_graph_of_a_gpu(
 # --- By themselves --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @of_styles
 def test_style_alone_makes_a_texture_of_noise(
     statistic: Statistic, content_path: Path, style_path: Path

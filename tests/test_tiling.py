@@ -118,6 +118,7 @@ def test_deep_layers(weights: Weights, layers: tuple[dict[str, float], dict[str,
     compare(weights, (167, 38), 32, layers=layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tv_weight", [0.0, 1.0])
 def test_float32(weights: Weights, tv_weight: float) -> None:
     layers = GATYS_CONTENT, GATYS_STYLE
@@ -194,6 +195,7 @@ def note(made: list[int], tensor: Tensor) -> Tensor:
     return tensor
 
 
+@pytest.mark.slow
 def test_nothing_of_a_tile_outlives_it(weights: Weights) -> None:
     """Largest allocation alive at any time: with pictures twice as long, not more."""
 

@@ -207,6 +207,7 @@ def test_four_steps_are_two_and_two(make, tmp_path: Path) -> None:
     assert_the_same(resumed(path, make), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("parametrization", [parametrizations.pixel, parametrizations.fourier])
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)

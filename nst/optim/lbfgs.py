@@ -50,8 +50,10 @@ class LBFGS(Eager):
         max_step_rms: no iteration moves the variables by more than this, as a root mean square
             over them. None, as in torch, takes every step at its full length, and the first ones,
             when the curvature is hardly known, may leap far away.
-        first_step_rms: length of the first iteration's step along the gradient, likewise. None, as
-            in torch, is one over the sum of the gradient's magnitudes: it moves next to nothing.
+        first_step: length of the first iteration's step along the gradient, in units of Polyak's
+            (*Introduction to Optimization*, 1987), loss / |gradient|^2, after which a loss that
+            fell on as it begins to would be zero. None, as in torch, is one over the sum of the
+            gradient's magnitudes, which moves next to nothing; so it is with a loss below zero.
         initial_scale: gamma in units of s^T y / y^T y; 1 as in torch.
     """
 
@@ -65,7 +67,7 @@ class LBFGS(Eager):
         tolerance_change: float = 1e-9,
         history_dtype: torch.dtype | None = None,
         max_step_rms: float | None = None,
-        first_step_rms: float | None = None,
+        first_step: float | None = None,
         initial_scale: float = 1.0,
     ) -> None:
         defaults = {
@@ -76,7 +78,7 @@ class LBFGS(Eager):
             "tolerance_change": tolerance_change,
             "history_dtype": history_dtype,
             "max_step_rms": max_step_rms,
-            "first_step_rms": first_step_rms,
+            "first_step": first_step,
             "initial_scale": initial_scale,
         }
         super().__init__(params, defaults)
@@ -126,7 +128,7 @@ class LBFGS(Eager):
             if self._direction is None:
                 self._settle(gradient)
                 self._history = History(gradient, options)
-                direction, length = -gradient, self._first_length(gradient)
+                direction, length = -gradient, self._first_length(gradient, loss)
             else:
                 direction, length = self._next_direction(gradient), torch.ones_like(loss)
             flat = torch.linalg.vector_norm(gradient, torch.inf) <= options["tolerance_grad"]
@@ -192,11 +194,12 @@ class LBFGS(Eager):
             size, kept, longest = choose(like.numel(), like.dtype, kept, longest, like.device)
         options.update(history_size=size, history_dtype=kept, max_iter=longest)
 
-    def _first_length(self, gradient: Tensor) -> Tensor:
-        first: float | None = self.param_groups[0]["first_step_rms"]
-        if first is None:
-            return (1 / gradient.abs().sum()).clamp(max=1)
-        return first / gradient.square().mean().sqrt()
+    def _first_length(self, gradient: Tensor, loss: Tensor) -> Tensor:
+        least = (1 / gradient.abs().sum()).clamp(max=1)
+        share: float | None = self.param_groups[0]["first_step"]
+        if share is None:
+            return least
+        return torch.where(loss > 0, share * loss / (gradient @ gradient), least)
 
     def _next_direction(self, gradient: Tensor) -> Tensor:
         # The first iteration has made both.

@@ -147,7 +147,7 @@ def lbfgs(
     tolerance_change: float = 1e-9,
     history_precision: Literal["fp32", "bf16"] = "fp32",
     max_step_rms: float | None = 0.1,
-    first_step_rms: float | None = 0.05,
+    first_step: float | None = 0.75,
     initial_scale: float = 2.0,
 ) -> Optimizer:
     """Limited-memory BFGS in matrix form, see `nst.optim.lbfgs`; with a line search it is torch's.
@@ -169,8 +169,8 @@ def lbfgs(
         max_step_rms: longest step of an iteration, as a root mean square over the variables, in
             ImageNet-normalised units; it keeps the first steps from leaping away. None leaves them
             as they come. A line search bounds steps by itself.
-        first_step_rms: length of the first step, likewise. None is torch's, which moves next to
-            nothing. Not with a line search.
+        first_step: length of the first step in units of Polyak's, loss / |gradient|^2. None is
+            torch's, which moves next to nothing. Not with a line search.
         initial_scale: how far directions move of which past steps say nothing, in units of what
             torch takes. 1 is torch's; 4 is too much with some networks. Not with a line search.
 
@@ -189,7 +189,7 @@ def lbfgs(
             *tolerances,
             dtype,
             max_step_rms,
-            first_step_rms,
+            first_step,
             initial_scale,
         )
     return lbfgs_torch(
@@ -215,7 +215,7 @@ def lbfgs_torch(
     tolerance_change: float = 1e-9,
     history_precision: Literal["fp32"] = "fp32",
     max_step_rms: None = None,
-    first_step_rms: None = None,
+    first_step: None = None,
     initial_scale: float = 1.0,
 ) -> Optimizer:
     """`torch.optim.LBFGS`, whose two-loop recursion sums in the order that plain programs have.
@@ -228,9 +228,9 @@ def lbfgs_torch(
     """
     if max_step_rms is not None:
         raise InputError("optimizer.max_step_rms needs optimizer=lbfgs; torch's has no such bound")
-    if first_step_rms is not None or initial_scale != 1:
+    if first_step is not None or initial_scale != 1:
         raise InputError(
-            "optimizer.first_step_rms and optimizer.initial_scale need optimizer=lbfgs; torch has "
+            "optimizer.first_step and optimizer.initial_scale need optimizer=lbfgs; torch has "
             "its own, null and 1"
         )
     if history_precision != "fp32":

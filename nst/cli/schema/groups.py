@@ -55,7 +55,7 @@ class LbfgsConf:
     history_size: int | str = MISSING
     history_precision: HistoryPrecision = MISSING
     max_step_rms: float | None = MISSING
-    first_step_rms: float | None = MISSING
+    first_step: float | None = MISSING
     initial_scale: float = MISSING
     line_search_fn: LineSearch | None = MISSING
     tolerance_grad: float = MISSING
@@ -73,7 +73,7 @@ class LbfgsConf:
                 f"optimizer.history_size={self.history_size}: must be auto or a whole number"
             )
         above("optimizer.max_step_rms", self.max_step_rms, 0)
-        above("optimizer.first_step_rms", self.first_step_rms, 0)
+        above("optimizer.first_step", self.first_step, 0)
         above("optimizer.initial_scale", self.initial_scale, 0)
         at_least("optimizer.tolerance_grad", self.tolerance_grad, 0)
         at_least("optimizer.tolerance_change", self.tolerance_change, 0)
