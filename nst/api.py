@@ -549,6 +549,8 @@ def _beginning(plan: _Plan, init: Init, seed: int, side: int) -> Tensor:
     view = plan.view_at(side)
     # Clones, for an init may work in place.
     styles = [style.clone() for style in view.styles]
+    if not callable(init):
+        raise InputError(f"init: must be a function, see nst.inits, not {init!r:.80}")
     image: object = init(Canvas(view.content.clone(), styles, plan.style_weights, seed, load))
     expected = (1, 3, *shape)
     if not isinstance(image, Tensor) or image.shape != expected or not image.is_floating_point():

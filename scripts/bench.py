@@ -17,6 +17,7 @@ import argparse
 import json
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,25 +34,45 @@ from nst.run.devices import resolve_device, wake
 def main() -> None:
     """Read the command line, measure, print, write."""
     parser = argparse.ArgumentParser(description="Measure nst beside textbook loops.")
-    sides = {"type": int, "nargs": "*"}
-    parser.add_argument("--size", **sides, default=[256], help="speed at these sides in px (256)")
-    parser.add_argument("--repeats", type=int, default=7, help="timings of each for --size (7)")
-    parser.add_argument("--race", **sides, default=[], help="time to a picture at these sides")
-    parser.add_argument("--evaluations", type=int, default=300, help="of the textbook loop (300)")
-    inits = list(race.INITS)
-    parser.add_argument("--init", nargs="+", choices=inits, default=inits, help="for --race")
-    parser.add_argument(
-        "--weights", nargs="+", default=["embedded"], help="networks for --race (embedded)"
+    add = parser.add_argument
+    add(
+        "--size",
+        type=at_least(16),
+        nargs="*",
+        default=[256],
+        help="speed at these sides in px (256); without a side no speed is measured",
     )
-    parser.add_argument(
-        "--precision", nargs="+", default=["fp32", "bf16"], help="of nst for --race (fp32 bf16)"
+    one = at_least(1)
+    add("--repeats", type=one, default=7, help="timings of each for --size (7)")
+    add(
+        "--race",
+        type=at_least(race.SMALLEST),
+        nargs="*",
+        default=[],
+        help="time to a picture at these sides",
+    )
+    add("--evaluations", type=one, default=300, help="of the textbook loop, by 20 (300)")
+    inits = list(race.INITS)
+    add("--init", nargs="+", choices=inits, default=inits, help="for --race")
+    add("--weights", nargs="+", default=["embedded"], help="networks for --race (embedded)")
+    precisions = ["fp32", "bf16"]
+    add(
+        "--precision",
+        nargs="+",
+        choices=precisions,
+        default=precisions,
+        help="of nst for --race (both)",
     )
     goals = race.GOALS
-    parser.add_argument("--goal", nargs="+", choices=goals, default=goals, help="for --race (both)")
-    parser.add_argument("--memory", **sides, default=[], help="peak memory at these sides")
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (cpu)")
-    parser.add_argument("--json", type=Path, help="file for the figures, with every repeat")
+    add("--goal", nargs="+", choices=goals, default=goals, help="for --race (both)")
+    add("--memory", type=at_least(64), nargs="*", default=[], help="peak memory at these sides")
+    add("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (cpu)")
+    add("--json", type=Path, help="file for the figures, with every repeat")
     arguments = parser.parse_args()
+    if not (arguments.size or arguments.race or arguments.memory):
+        parser.error("--size without a side needs --race or --memory")
+    if arguments.json and not arguments.json.parent.is_dir():
+        parser.error(f"--json: {arguments.json.parent} is not there")
     try:
         device = resolve_device(arguments.device)
         wake(device)
@@ -62,6 +83,17 @@ def main() -> None:
         parser.error(str(error))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """What reads a whole number of the command line that may not be smaller."""
+
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: must be at least {least}")
+        return int(text)
+
+    return number
 
 
 def measured(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The benchmark's race: what it says of its runs is so."""
+"""The benchmarks: what they say of their runs is so, and each can be run."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from benchmarks import common, race
+from benchmarks import common, race, speed
 from nst.network.weights import resolve
 from nst.pictures import images
 from reference_loop import TextbookLoop
@@ -53,12 +53,46 @@ def test_a_setting_that_does_not_arrive_says_so() -> None:
     assert race.line(row, 100.0).split() == ["pixels,", "bf16", "5.0", "12.25", "20.0", "12.5"]
 
 
-def test_what_is_too_small_is_refused_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = "bench.py --size --race 60 --evaluations 1 --init content --precision fp32"
+@pytest.mark.slow
+def test_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "REPEAT_SECONDS", 0.01)
+    monkeypatch.setattr(speed, "PRODUCT_SIDE", 64)
+    path = tmp_path / "report.json"
+    line = f"bench.py --size 32 --repeats 2 --json {path}"
     monkeypatch.setattr(sys, "argv", line.split())
+    bench.main()
+    (report,) = json.loads(path.read_text())["speed"]
+    assert (report["size"], report["repeats"]) == (32, 2)
+    seconds = report["seconds"]
+    assert {*speed.ASIDE, speed.NST, speed.FLOOR, speed.TEXTBOOK + speed.PLUS} <= seconds.keys()
+    assert all(len(each) == 2 and min(each) > 0 for each in seconds.values())
+    for first, second in zip(seconds[speed.NST], seconds[speed.NST_LBFGS], strict=True):
+        assert first + second in seconds[speed.NST + speed.PLUS]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--size 0", "0: must be at least 16"),
+        ("--size --race 64", "64: must be at least 96"),
+        ("--size --race 96 --evaluations 0", "0: must be at least 1"),
+        ("--repeats 0", "0: must be at least 1"),
+        ("--size --memory 0", "0: must be at least 64"),
+        ("--size --race x", "invalid number value: 'x'"),
+        ("--size", "--size without a side needs --race or --memory"),
+        ("--json /nowhere/x.json", "--json: /nowhere is not there"),
+        ("--size --race 96 --weights nowhere.pth", "nowhere.pth"),
+        ("--size --race 96 --precision fp8", "invalid choice: 'fp8'"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_with_one_line(
+    arguments: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench.py", *arguments.split()])
     with pytest.raises(SystemExit) as ended:
         bench.main()
     assert ended.value.code == 2
-    assert "too small" in capsys.readouterr().err.splitlines()[-1]
+    assert said in capsys.readouterr().err.splitlines()[-1]

@@ -459,6 +459,8 @@ def nan(canvas): return canvas.content * float("nan")
 def in_place(canvas): return canvas.content.zero_()
 def no_optimizer(params, **options): return None
 def no_image(parametrization): return lambda image: None
+def no_gamut(parametrization): return None
+def seven(image): return 7
 """
 
 
@@ -472,6 +474,12 @@ def no_image(parametrization): return lambda image: None
         (["init._target_=plugins.nan"], 2, "init: the image that it makes has values"),
         (["optimizer._target_=plugins.no_optimizer"], 2, "made no torch.optim.Optimizer"),
         (["gamut._target_=plugins.no_image"], 2, "parametrization or gamut: must make an image"),
+        (["gamut._target_=plugins.no_gamut"], 2, "parametrization or gamut: must be a function"),
+        (
+            ["parametrization=pixel", "parametrization._target_=plugins.seven"],
+            2,
+            "parametrization or gamut: must make an image, not 7",
+        ),
     ],
 )
 def test_plug_ins_that_make_something_else(

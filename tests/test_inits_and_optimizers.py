@@ -186,3 +186,18 @@ def test_what_makes_no_optimizer_is_refused() -> None:
     pictures = xor_picture(), checker_picture()
     with pytest.raises(nst.InputError, match="optimizer: must make a torch optimizer, not 3"):
         stylize(*pictures, size=32, weights="random", optimizer=lambda _: 3)
+    with pytest.raises(nst.InputError, match=r"optimizer: must be a function .* not 'adam'"):
+        stylize(*pictures, size=32, weights="random", optimizer="adam")
+
+
+def test_init_that_is_no_function_is_refused() -> None:
+    pictures = xor_picture(), checker_picture()
+    with pytest.raises(nst.InputError, match=r"init: must be a function.* not 'random'"):
+        stylize(*pictures, size=32, weights="random", init="random")
+
+
+@pytest.mark.parametrize("name", ["lr", "max_step_rms", "first_step", "initial_scale"])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
+def test_lbfgs_takes_no_length_that_is_none(name: str, value: float) -> None:
+    with pytest.raises(nst.InputError, match=f"optimizer.{name} must be finite and greater"):
+        optimizers.lbfgs([torch.zeros(2, requires_grad=True)], **{name: value})

@@ -492,7 +492,9 @@ def test_failed_and_killed_jobs_are_part_of_the_report(twelve: Report) -> None:
     assert twelve.findings.counts == {"ok": 10, "failed": 1, "missing": 1}
     run = next(run for run in twelve.runs if run.status == "missing")
     assert len(run.curve) == 10  # the cut eleventh line is left out
-    assert any("No final result from 2 of 12 runs" in line for line in twelve.findings.warnings)
+    said = next(line for line in twelve.findings.warnings if "No final result" in line)
+    assert "from 2 of 12 runs" in said
+    assert f"failed (RuntimeError: out of memory): {failed['run']}" in said
 
 
 def test_a_sweep_where_nothing_finished(tmp_path: Path) -> None:
@@ -849,6 +851,17 @@ def test_histories_that_memory_cut_are_said(
     warnings = " ".join(find(read_sweep(tmp_path)).warnings)
     assert said in warnings
     assert ("pairs" in warnings) == bool(said)
+
+
+def test_short_runs_whose_history_memory_did_not_cut_are_not_said_to_be(tmp_path: Path) -> None:
+    for name, evaluations in {"a": 4, "b": 12}.items():
+        config = {"optimizer": {"history_size": "auto"}}
+        whole = {"history_size": 100, "history_precision": "fp32"}
+        setting = {"budget.evaluations": str(evaluations)}
+        write_run(tmp_path / name, setting, evaluations=evaluations, config=config, memory=whole)
+    warnings = " ".join(find(read_sweep(tmp_path)).warnings)
+    assert "(4 to 12)" in warnings
+    assert "pairs" not in warnings
 
 
 def test_a_resumed_run_counts_each_evaluation_once(tmp_path: Path) -> None:

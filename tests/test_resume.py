@@ -125,6 +125,12 @@ def test_interrupted_run_is_gone_on_with_by_its_folder(
     overrides = (run / ".hydra" / "overrides.yaml").read_text()
     assert "optimizer.lr" not in overrides
 
+    less = record["evaluations"] - 1  # the checkpoint may be of before that
+    refused = nst_command("resume=a run, 1=2", f"budget.evaluations={less}")
+    assert refused.returncode == 2
+    assert f"after {less + 1} evaluations, which is past budget.evaluations" in refused.stderr
+    assert json.loads((run / "result.json").read_text()) == record
+
     done = nst_command("resume=a run, 1=2", "output.format=webp")
     assert done.returncode == 0, done.stderr
     assert totals(run) == totals(undisturbed)

@@ -123,6 +123,7 @@ def run(
             begun = replace(keep, sinks=[_Claims(own, files, asked), *sinks])
 
             def goes_on(resume: Path) -> Result:
+                _check_budget(folder, options.budget.evaluations)
                 return stylize(keep=replace(kept, resume=resume))
 
             begins = partial(stylize, keep=begun)
@@ -177,6 +178,16 @@ class _Claims(tracking.Tracker):
             self._folder.remember(self._asked)
         for path in self._files:
             self._folder.claim(path)
+
+
+def _check_budget(folder: Path, evaluations: int | None) -> None:
+    """Refuse to end before what was reached; a checkpoint between steps may be of before that."""
+    done = record.read(folder).get("cost")
+    if evaluations is not None and isinstance(done, float) and round(done) > evaluations:
+        raise CheckpointError(
+            f"{folder}: after {round(done)} evaluations, which is past "
+            f"budget.evaluations={evaluations}"
+        )
 
 
 def _go_on(folder: Path, goes_on: Callable[..., Result]) -> Result:

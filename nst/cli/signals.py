@@ -14,9 +14,9 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _AT_WORK = "Stopping when this evaluation is done, with everything saved; once more stops at once"
+_NOT_BEGUN = "stopped before the first evaluation; the same command starts again"
+_AT_ONCE = "stopped at once; what the last checkpoint holds is saved"
 EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}
-
-
 # Seconds until a run that has been asked to stop, and is still at work, says so.
 _PATIENCE = 2.0
 
@@ -33,6 +33,7 @@ def signals() -> Iterator[Callable[[], str | None]]:
         What returns the name of the first signal, None before there is one.
     """
     received: list[str] = []
+    said: list[str] = []
     begun = threading.Event()
     previous: dict[int, Any] = {}
     # In a thread of its own: a signal may come in the middle of another message.
@@ -44,6 +45,7 @@ def signals() -> Iterator[Callable[[], str | None]]:
         for each, handler in previous.items():
             signal.signal(each, handler)
         if not begun.is_set():
+            said.append(_NOT_BEGUN)
             raise KeyboardInterrupt
         at_work.start()
 
@@ -65,7 +67,7 @@ def signals() -> Iterator[Callable[[], str | None]]:
         except KeyboardInterrupt:
             if not received:
                 raise
-            log.info("%s: stopped at once", received[0])
+            log.info("%s: %s", received[0], said[0] if said else _AT_ONCE)
             sys.exit(EXIT_CODES[received[0]])
     except SystemExit as stop:
         if stop.code == EXIT_CODES["SIGUSR1"]:

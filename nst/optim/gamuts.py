@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nst.optim.parametrizations import Parametrization
+from nst.optim.parametrizations import Parametrization, made
 from nst.pictures.images import statistics
 
 Gamut = Callable[[Parametrization], Parametrization]
@@ -72,7 +72,7 @@ class _Clipped:
         # Made once: within a CUDA graph nothing can come from the host.
         mean, std = statistics(image)
         self._low, self._high, self._tolerance = -mean / std, (1 - mean) / std, _ROUNDING / std
-        self._values = parametrization(self._clipped(image))
+        self._values = made(parametrization, self._clipped(image))
         self.variables = self._values.variables
 
     def __call__(self) -> Tensor:
@@ -110,7 +110,7 @@ class _Bounded:
     def __init__(self, parametrization: Parametrization, image: Tensor) -> None:
         # Made once: within a CUDA graph nothing can come from the host.
         self._range = _Range.of(image)
-        self._values = parametrization(self._range.unbounded(image))
+        self._values = made(parametrization, self._range.unbounded(image))
         self.variables = self._values.variables
 
     def __call__(self) -> Tensor:

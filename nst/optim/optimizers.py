@@ -21,6 +21,7 @@ What an optimizer may have besides, see `nst.optim.wrappers`:
   necessary, and before learning rates are halved.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -105,7 +106,10 @@ def made(factory: OptimizerFactory, params: list[Tensor], name: str) -> Optimize
         InputError: it makes none.
     """
     if not callable(factory):
-        raise InputError(f"{name}: its config needs _target_ and _partial_: true")
+        raise InputError(
+            f"{name}: must be a function that makes a torch optimizer, not {factory!r:.80}; in a "
+            "config that takes _target_ and _partial_: true"
+        )
     found: object = factory(params)
     if not isinstance(found, Optimizer):
         raise InputError(f"{name}: must make a torch optimizer, not {found!r:.80}")
@@ -175,8 +179,12 @@ def lbfgs(
             torch takes. 1 is torch's; 4 is too much with some networks. Not with a line search.
 
     Raises:
-        InputError: a line search together with a history in bf16.
+        InputError: a line search together with a history in bf16, or a length that is not above 0.
     """
+    steps = {"lr": lr, "max_step_rms": max_step_rms, "first_step": first_step}
+    for name, value in {**steps, "initial_scale": initial_scale}.items():
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"optimizer.{name} must be finite and greater than 0, not {value}")
     if line_search_fn is None:
         dtype = torch.bfloat16 if history_precision == "bf16" else None
         tolerances = tolerance_grad, tolerance_change

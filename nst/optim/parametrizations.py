@@ -38,12 +38,16 @@ def made(parametrization: Parametrization, image: Tensor) -> Image:
     """An image as a function of variables.
 
     Args:
-        parametrization: kept in its range already, see `nst.optim.gamuts`.
+        parametrization: a function of an image; kept in its range or not, see `nst.optim.gamuts`.
         image: where to start, 1 x 3 x H x W.
 
     Raises:
         InputError: what the parametrization or the gamut made is none.
     """
+    if not callable(parametrization):
+        raise InputError(
+            f"parametrization or gamut: must be a function of an image, not {parametrization!r:.80}"
+        )
     found = parametrization(image)
     if not hasattr(found, "variables") or not hasattr(found, "assign"):
         raise InputError(f"parametrization or gamut: must make an image, not {found!r:.80}")

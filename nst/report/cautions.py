@@ -62,13 +62,15 @@ def _without_result(sweep: Sweep) -> list[str]:
     lacking = [run for run in sweep.runs if not run.ok]
     if not lacking:
         return []
-    kinds = ", ".join(f"{_kind(run)}: {run.name}" for run in lacking[:6])
+    kinds = "; ".join(f"{_kind(run)}: {run.name}" for run in lacking[:6])
     more = f" and {len(lacking) - 6} more" if len(lacking) > 6 else ""
     return [f"No final result from {len(lacking)} of {len(sweep.runs)} runs ({kinds}{more})."]
 
 
 def _kind(run: Run) -> str:
-    return "non-finite loss" if run.status == "ok" else run.status
+    if run.status == "ok":
+        return "non-finite loss"
+    return f"{run.status} ({run.error})" if run.error else run.status
 
 
 def _unequal_budgets(sweep: Sweep) -> list[str]:
@@ -83,13 +85,17 @@ def _unequal_budgets(sweep: Sweep) -> list[str]:
 
 def _unequal_histories(sweep: Sweep) -> list[str]:
     """Say where memory, and no setting, decided how much L-BFGS keeps."""
-    kept = set()
+    found = []
     for run in sweep.runs:
         size, precision = (run.memory.get(f"history_{name}", "") for name in ("size", "precision"))
         automatic = run.value("optimizer.history_size") == "auto"
         if run.ok and run.evaluations and automatic and size.isdecimal():
-            kept.add((min(int(size), run.evaluations), precision))
-    if len(kept) < 2:
+            found.append((int(size), run.evaluations, precision))
+    kept = {(min(size, evaluations), precision) for size, evaluations, precision in found}
+    most = max((size for size, _, _ in found), default=0)
+    # A short run needs no more than it has evaluations.
+    cut = any(size < min(most, evaluations) for size, evaluations, _ in found)
+    if len(kept) < 2 or not cut:
         return []
     pairs = text.listed([f"{size} ({precision})" for size, precision in sorted(kept)])
     return [

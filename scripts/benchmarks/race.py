@@ -39,6 +39,8 @@ INITS: dict[str, Init] = {"content": nst.inits.content, "random": nst.inits.rand
 SAMPLES = [Path(nst.__file__).parent / "samples" / f"{name}.jpg" for name in ("content", "style")]
 # Twenty evaluations of a quarter cost little more than one of the full size.
 PYRAMID = (Scale(0.25, 20), Scale(1.0, None))
+# In px: a quarter of the sample pictures' shorter side must do for the network.
+SMALLEST = 96
 # The wavelength that serves the textbook loop's loss best.
 FOURIER = partial(fourier, wavelength=32)
 SETTINGS: dict[str, tuple[Parametrization, Schedule]] = {
@@ -121,7 +123,7 @@ def measure(
     Args:
         size: longest side in px.
         init: `content` or `random`.
-        evaluations: of the textbook loop.
+        evaluations: of the textbook loop, which ends with the step of 20 that makes so many.
         device: where.
         source: of the network's weights, see `nst.network.weights.resolve`.
         precisions: of nst's network.
@@ -144,7 +146,7 @@ def measure(
     best = min(pictures, key=pictures.__getitem__)
     clipped = images.clipped(loop.image)
     print(
-        f"\n{size} px from {init}, {Path(source).stem} weights: textbook loop, {evaluations} "
+        f"\n{size} px from {init}, {Path(source).stem} weights: textbook loop, {len(loop.rows)} "
         f"evaluations in {seconds:.1f} s: total {totals['tensor']:.4g}, of its picture "
         f"{totals['picture']:.4g} ({100 * clipped:.2g} % of the pixels clipped); its best picture, "
         f"{pictures[best]:.4g}, after {best}"
@@ -165,7 +167,7 @@ def measure(
                 schedule=schedule,
                 network=nst.Network(source),
                 loss=nst.Loss(strength=None),
-                budget=nst.Budget(evaluations=evaluations),
+                budget=nst.Budget(evaluations=len(loop.rows)),
                 compute=nst.Compute(str(device), precision),
                 keep=nst.Keep(sinks=[judge], image_every=1),
                 stop_requested=judge.arrived,
@@ -177,7 +179,7 @@ def measure(
         "size": size,
         "init": init,
         "weights": source,
-        "evaluations": evaluations,
+        "evaluations": len(loop.rows),
         "seconds": seconds,
         "goals": totals,
         "clipped": clipped,

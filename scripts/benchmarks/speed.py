@@ -141,7 +141,6 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
 def lbfgs_iteration(make: Callable[..., Optimizer], image: Tensor) -> Evaluate:
     """One iteration with a full history, of an objective that costs next to nothing."""
     variable = image.clone().requires_grad_()
-    variable.grad = torch.empty_like(variable)
     curvatures = torch.rand_like(variable) + 0.1
     # So small a step that the image has not converged, and the pairs do not vanish, at the end.
     options = {"lr": 0.02, "max_iter": 1, "history_size": 100}
@@ -149,7 +148,7 @@ def lbfgs_iteration(make: Callable[..., Optimizer], image: Tensor) -> Evaluate:
 
     @torch.no_grad()
     def closure() -> Tensor:
-        torch.mul(curvatures, variable, out=variable.grad)
+        variable.grad = curvatures * variable
         return curvatures.new_zeros(())
 
     for _ in range(101):
