@@ -342,7 +342,6 @@ BAD = [
     (["budget.evaluations=null"], "at least one of steps, evaluations, seconds, target_loss"),
     (["budget.seconds=-1"], "budget.seconds must be greater than 0"),
     (["optimizer.first_step=inf"], "optimizer.first_step must be finite"),
-    (["optimizer.first_step=1e300"], "optimizer.first_step must be at most"),
     (["model.weights=text.jpg"], "text.jpg: unreadable weights"),
     (["model.weights=none.pth"], "none.pth: no such weights file"),
     (["device=tpu"], "must be auto, cpu, cuda, cuda:N or mps"),

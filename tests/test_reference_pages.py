@@ -320,11 +320,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("map.png", "style_map.png"):
         mask.convert("RGB").save(tmp_path / name)
     own = section(KEYS, "## Options of your own")
-    rmsprop, mean = re.findall(r"```yaml\n(.*?)```", own, re.DOTALL)
-    (losses,) = re.findall(r"```python\n(.*?)```", own, re.DOTALL)
+    rmsprop, mean_color, mean = re.findall(r"```yaml\n(.*?)```", own, re.DOTALL)
+    inits, losses = re.findall(r"```python\n(.*?)```", own, re.DOTALL)
     for path, text in {
         "my_conf/optimizer/rmsprop.yaml": rmsprop,
+        "my_conf/init/mean_color.yaml": mean_color,
         "my_conf/style_loss/mean.yaml": mean,
+        "my_inits.py": inits,
         "my_losses.py": losses,
     }.items():
         assert path in own
@@ -365,10 +367,8 @@ def test_command_is_valid(line: str) -> None:
         build.check(config)
 
 
-@pytest.mark.parametrize(
-    "line", [line for line in NST if "'" in line or "style_loss=gram,mean" in line]
-)
-def test_command_with_pictures_or_a_loss_of_ones_own_works(line: str, folder: Path) -> None:
+@pytest.mark.parametrize("line", [line for line in NST if "'" in line or "PYTHONPATH=." in line])
+def test_command_with_pictures_or_options_of_ones_own_works(line: str, folder: Path) -> None:
     config = jobs_of(line, *TINY)[-1]
     with open_dict(config):
         del config["hydra"]

@@ -18,8 +18,6 @@ def above(key: str, value: float | None, bound: float) -> None:
     if value is not None and (not value > bound or math.isinf(value)):
         more = "finite" if value == math.inf else f"greater than {bound}"
         raise InputError(f"{key} must be {more}, not {value}")
-    if value is not None and value > _MOST:
-        raise InputError(f"{key} must be at most {_MOST}, not {value}")
 
 
 def at_least(key: str, value: float | None, bound: float) -> None:
