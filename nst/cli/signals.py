@@ -33,7 +33,6 @@ def signals() -> Iterator[Callable[[], str | None]]:
         What returns the name of the first signal, None before there is one.
     """
     received: list[str] = []
-    said: list[str] = []
     begun = threading.Event()
     previous: dict[int, Any] = {}
     # In a thread of its own: a signal may come in the middle of another message.
@@ -45,8 +44,7 @@ def signals() -> Iterator[Callable[[], str | None]]:
         for each, handler in previous.items():
             signal.signal(each, handler)
         if not begun.is_set():
-            said.append(_NOT_BEGUN)
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(_NOT_BEGUN)
         at_work.start()
 
     def stop_requested() -> str | None:
@@ -64,10 +62,10 @@ def signals() -> Iterator[Callable[[], str | None]]:
     try:
         try:
             yield stop_requested
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             if not received:
                 raise
-            log.info("%s: %s", received[0], said[0] if said else _AT_ONCE)
+            log.info("%s: %s", received[0], str(interrupt) or _AT_ONCE)
             sys.exit(EXIT_CODES[received[0]])
     except SystemExit as stop:
         if stop.code == EXIT_CODES["SIGUSR1"]:
