@@ -123,6 +123,14 @@ def test_gradient_that_is_not_finite_is_caught_and_recovered_from() -> None:
     assert torch.isfinite(outcome.last_image).all()
 
 
+@pytest.mark.parametrize("guard", [Guard(), Guard("recover")])
+def test_bad_numbers_at_once_have_nothing_to_do_with_the_learning_rate(guard: Guard) -> None:
+    budget, start = nst.Budget(evaluations=30), torch.zeros(1, 3, 4, 4)
+    outcome = Trainer(one_size(poisoned(1), start), start, adam, budget, guard=guard).run()
+    assert outcome.status == "failed"
+    assert outcome.error == "the gradient is not finite at evaluation 1 (step 1)"
+
+
 def test_recovery_in_the_last_step_ends_the_run() -> None:
     guard, start = Guard("recover", attempts=2), torch.zeros(1, 3, 4, 4)
     budget = nst.Budget(steps=4)

@@ -301,6 +301,26 @@ def test_finished_checkpoint_gives_its_outcome_again_but_no_more(tmp_path: Path)
         trainer(Budget(evaluations=5)).restore(path)
 
 
+def test_run_is_not_resumed_with_less_than_it_had_reached_beyond_its_checkpoint(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    asked = iter([None, None, None, None, "SIGINT"])  # in the second step of three evaluations
+    stopped = trainer(
+        Budget(steps=4),
+        MAKERS["lbfgs"],
+        checkpoint_path=path,
+        stop_requested=lambda: next(asked),
+    ).run()
+    assert (stopped.steps, len(stopped.rows)) == (2, 5)
+    assert checkpoint.load(path)["position"]["evaluation"] == 3
+    with pytest.raises(checkpoint.CheckpointError, match=r"after 5 evaluations, .*evaluations=4"):
+        trainer(Budget(evaluations=4), MAKERS["lbfgs"]).restore(path)
+    with pytest.raises(checkpoint.CheckpointError, match=r"after 2 steps, .*steps=1"):
+        trainer(Budget(steps=1), MAKERS["lbfgs"]).restore(path)
+    assert len(resumed(path, MAKERS["lbfgs"]).rows) == 12
+
+
 def test_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
     checkpoint.save({"image": torch.ones(1), "optimizer": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(checkpoint.CheckpointError, match="another version of nst"):

@@ -27,7 +27,9 @@ from nst.cli.wording import shortened
 from nst.errors import InputError
 from nst.files import hold
 from nst.objective.statistics import Statistic
+from nst.optim import optimizers
 from nst.optim.colors import Color
+from nst.optim.optimizers import OptimizerFactory
 from nst.optim.schedules import Scale
 from nst.pictures import images, timelapse
 from nst.pictures.regions import Regions
@@ -123,7 +125,6 @@ def run(
             begun = replace(keep, sinks=[_Claims(own, files, asked), *sinks])
 
             def goes_on(resume: Path) -> Result:
-                _check_budget(folder, options.budget.evaluations)
                 return stylize(keep=replace(kept, resume=resume))
 
             begins = partial(stylize, keep=begun)
@@ -178,16 +179,6 @@ class _Claims(tracking.Tracker):
             self._folder.remember(self._asked)
         for path in self._files:
             self._folder.claim(path)
-
-
-def _check_budget(folder: Path, evaluations: int | None) -> None:
-    """Refuse to end before what was reached; a checkpoint between steps may be of before that."""
-    done = record.read(folder).get("cost")
-    if evaluations is not None and isinstance(done, float) and round(done) > evaluations:
-        raise CheckpointError(
-            f"{folder}: after {round(done)} evaluations, which is past "
-            f"budget.evaluations={evaluations}"
-        )
 
 
 def _go_on(folder: Path, goes_on: Callable[..., Result]) -> Result:
@@ -344,22 +335,18 @@ def _instantiate(group: str, options: Any) -> Any:
     if not callable(made):
         raise InputError(f"{group}: its config needs _target_ and _partial_: true")
     try:
-        if group == "optimizer":  # which the values of the options may matter to, besides the names
-            optimizer = _tried(made)
-        else:
-            _check_call(made)
+        # To an optimizer the values of its options may matter, not their names alone.
+        (_try if group == "optimizer" else _check_call)(made)
     except InputError:
         raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{group}: {target} does not take its options ({reason})") from error
-    if group == "optimizer" and not isinstance(optimizer, torch.optim.Optimizer):
-        raise InputError(f"{group}: {target} made no torch.optim.Optimizer")
     return made
 
 
-def _tried(factory: Callable[[list[torch.Tensor]], Any]) -> Any:
-    """An optimizer of a few pixels that has made a step, which schedules first compute in."""
+def _try(factory: OptimizerFactory) -> None:
+    """Make an optimizer of a few pixels and a step with it, in which schedules first compute."""
     pixels = torch.ones(1, 3, 2, 2, requires_grad=True)
 
     def closure() -> torch.Tensor:
@@ -368,10 +355,7 @@ def _tried(factory: Callable[[list[torch.Tensor]], Any]) -> Any:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    made = factory([pixels])
-    if isinstance(made, torch.optim.Optimizer):
-        made.step(closure)  # type: ignore[arg-type]
-    return made
+    optimizers.made(factory, [pixels], "optimizer").step(closure)  # type: ignore[arg-type]
 
 
 def _check_call(factory: Callable[..., Any]) -> None:

@@ -157,25 +157,28 @@ class State:
             for variable in self.image.variables
         ]
 
-    def between_steps(self) -> dict[str, Any]:
-        """What a checkpoint needs to know of the moment before a step.
-
-        The tensors are there only if they may change before the step can be broken off.
-        """
+    def moment(self) -> dict[str, Any]:
+        """The small part of the state, as it is now."""
         return {
             "position": asdict(self.at),
             "rng": torch.get_rng_state(),
             "seconds": self.clock.seconds,
             "recoveries": [asdict(one) for one in self.recoveries],
-            **(self._safe_tensors() if self._moves_within_steps() else {}),
         }
+
+    def between_steps(self) -> dict[str, Any]:
+        """What a checkpoint needs to know of the moment before a step.
+
+        The tensors are there only if they may change before the step can be broken off.
+        """
+        return {**self.moment(), **(self._safe_tensors() if self._moves_within_steps() else {})}
 
     def payload(self, before: dict[str, Any]) -> dict[str, Any]:
         """The state before a step, whole.
 
         Args:
             before: what `between_steps` returned before the step that has just begun or been
-                broken off.
+                broken off; or `moment`, where no step follows.
         """
         state = {**self._tensors(), **before}
         done = state["position"]["evaluation"]

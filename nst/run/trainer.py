@@ -91,8 +91,8 @@ class Trainer:
         parametrization: what of the image the optimizer turns, see `nst.optim.parametrizations`.
         guard: what to do about bad numbers.
         sinks: who gets the rows and images.
-        image_every: evaluations between images for the sinks, beside the first and the last; None
-            is none at all.
+        image_every: evaluations between images for the sinks, beside the first, and the last where
+            an evaluation ends the run; None is none at all.
         checkpoint_path: where the state is saved; None is nowhere.
         checkpoint_every: evaluations after which the next completed step saves the state.
         checkpoint_seconds: seconds of optimisation likewise.
@@ -117,6 +117,7 @@ class Trainer:
     state: State = field(init=False)
     _saved_at: tuple[int, float] = field(default=(0, 0.0), init=False)
     _launched: _Launched | None = field(default=None, init=False)
+    _before: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self, start: Tensor) -> None:
         self.state = State(self.stages, start, self.parametrization, self.make_optimizer)
@@ -141,15 +142,17 @@ class Trainer:
 
         Raises:
             nst.run.checkpoint.CheckpointError: it is missing, damaged, was made with something else
-                than this run's `identity`, is past this run's budget, or is of a run that was
-                finished with a smaller one.
+                than this run's `identity`, or is of a run that came further than this one's budget
+                or was finished with a smaller one.
         """
         saved = checkpoint.load(path)
         checkpoint.check_identity(path, saved.get("identity"), self.identity)
         self.state.restore(saved)
         at = self.state.at
         self._saved_at = at.evaluation, self.state.clock.seconds
-        for name, done in (("steps", at.step), ("evaluations", round(at.cost))):
+        # An earlier version's says nothing of what came after the state.
+        known = {"steps": at.step, "evaluations": round(at.cost)}
+        for name, done in saved.get("reached", known).items():
             limit = getattr(self.budget, name)
             if limit is not None and done > limit:
                 raise checkpoint.CheckpointError(
@@ -161,7 +164,7 @@ class Trainer:
 
     def _step(self) -> None:
         state = self.state
-        self._before = state.between_steps()
+        self._remember()
         if state.at.step == self.budget.steps:
             raise _Stop("steps")
         if state.rows and (reason := self._spent()):  # what is saved is to be measured once
@@ -190,8 +193,13 @@ class Trainer:
             self._read()
         except _Stop:
             # The step is whole, and its optimizer may have moved the image only now.
-            self._before = self.state.between_steps()
+            self._remember()
             raise
+
+    def _remember(self) -> None:
+        """Keep the state between two steps, in case that it is to be saved."""
+        if self.checkpoint_path is not None:
+            self._before = self.state.between_steps()
 
     def _next_stage(self) -> None:
         with self.state.clock.paused():
@@ -265,7 +273,9 @@ class Trainer:
     def _recover(self, bad: _Bad) -> None:
         state, best = self.state, self.state.at.best
         where = f"at evaluation {bad.row.evaluation} (step {bad.row.step})"
-        if self.guard.policy == "stop" or best is None:
+        if best is None:
+            raise _Stop(bad.fault.kind, "failed", f"{bad.fault.what} {where}")
+        if self.guard.policy == "stop":
             error = f"{bad.fault.what} {where}: a smaller learning rate or guard=recover may help"
             raise _Stop(bad.fault.kind, "failed", error)
         if len(state.recoveries) >= self.guard.attempts:
@@ -297,7 +307,7 @@ class Trainer:
         state = self.state
         if stop.status == "ok":
             # L-BFGS's history is up to 200 images large, and nothing follows.
-            self._save({**state.between_steps(), "optimizer": None})
+            self._save({**state.moment(), "optimizer": None})
         elif stop.status == "interrupted":
             self._save(self._before)
         # A run that went wrong did so in its last images.
@@ -326,6 +336,12 @@ class Trainer:
     def _save(self, before: dict[str, Any]) -> None:
         """Save the state before the step; `before` is what `State.between_steps` said of it."""
         if self.checkpoint_path is not None:
-            payload = self.state.payload(before)
-            checkpoint.save({**payload, "identity": dict(self.identity)}, self.checkpoint_path)
+            payload, at = self.state.payload(before), self.state.at
+            # Beyond the state that is saved, where a step was broken off: the run's picture may be
+            # of that step, and no resumption is to leave a worse one.
+            reached = {"steps": at.step, "evaluations": round(at.cost)}
+            identity = dict(self.identity)
+            checkpoint.save(
+                {**payload, "reached": reached, "identity": identity}, self.checkpoint_path
+            )
             self._saved_at = payload["position"]["evaluation"], payload["seconds"]
