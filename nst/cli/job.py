@@ -21,7 +21,7 @@ from nst.files import FolderHeld
 from nst.objective.balanced import goal
 from nst.run.folder import note_outcome
 from nst.run.memory import OutOfMemory
-from nst.run.results import Result, excess
+from nst.run.results import Result, excess, loss_of_saving
 from nst.run.strategy import Strategy
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class Job:
             log.warning(
                 "The picture's total is %.3g times that of the image that was optimised: %s",
                 factor,
-                _loss_of_saving(config, losses.clipped),
+                loss_of_saving(config, losses.clipped),
             )
         log.info("Picture: %s", from_here(build.picture(folder, config)))
         if film := record.read(folder).get("timelapse"):
@@ -197,16 +197,6 @@ def _say(reason: str) -> None:
         print(f"nst: {reason}", file=sys.stderr)
     else:
         log.error("nst: %s", reason)
-
-
-def _loss_of_saving(config: DictConfig, clipped: float) -> str:
-    """What becomes of an image when its picture is saved."""
-    if str(config.color.get("_target_")).endswith(".OriginalColors"):
-        return "it was optimised in the style's colours (color=original_colors)"
-    if config.optimizer.get("_target_") == "nst.averaged":
-        return "it is the average of the iterates, which has not caught up with the best of them"
-    kind = config.output.format.value
-    return f"saved as {kind}, with {100 * clipped:.2f} % of its pixels clipped"
 
 
 def _spent(result: Result) -> str:

@@ -6,6 +6,7 @@ from nst.report import text
 from nst.report.measures import picture_excess
 from nst.report.ranking import Comparability, Ranking
 from nst.report.runs import Run, Sweep
+from nst.run.results import loss_of_saving
 
 UNEQUAL_BUDGETS = 1.1  # ratio of most to fewest evaluations from which it is worth a warning
 
@@ -125,27 +126,14 @@ def _worse_pictures(sweep: Sweep) -> list[str]:
         return []
     worst, factor = max(found, key=lambda pair: pair[1])
     times = f"{text.number(factor)} times the loss"
+    clipped = worst.picture.clipped if worst.picture else None
     if len(found) == 1:
         return [
             f"The saved picture of {worst.name} has {times} of the image that was optimised: "
-            f"{_cause(worst)}."
+            f"{loss_of_saving(worst.config, clipped)}."
         ]
     return [
         f"The saved pictures of {len(found)} of {len(sweep.runs)} runs have up to {times} of the "
-        f"images that were optimised; the factor is largest for {worst.name}: {_cause(worst)}."
+        f"images that were optimised; the factor is largest for {worst.name}: "
+        f"{loss_of_saving(worst.config, clipped)}."
     ]
-
-
-def _cause(run: Run) -> str:
-    """Say what a picture lost when it was saved."""
-    if run.value("color") == "original_colors":
-        return "it was optimised in the style's colours (color=original_colors)"
-    if run.value("optimizer._target_") == "nst.averaged":
-        return "it is the average of the iterates, which has not caught up with the best of them"
-    if not (run.picture and run.picture.clipped):
-        return "it was rounded to what its file can hold"
-    free = run.value("gamut") == "free" or run.value("gamut._target_").endswith(".free")
-    return (
-        f"it left the range that a picture can hold{' (gamut=free)' if free else ''}, and "
-        f"{text.percent(run.picture.clipped)} of its pixels were clipped"
-    )

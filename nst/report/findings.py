@@ -227,6 +227,8 @@ def headline(
     reached = f"{_score(best)}{_repeats(best)}{_cost(best)}"
     if best is worst:
         return f"{_subject(best)} ended at a {ranking.name} of {reached}."
+    if lowest == highest:
+        return f"All settings ended at the same {ranking.name}, {_score(best)}."
     sentence = f"{_subject(best)} reached the lowest {ranking.name}, {reached}"
     other = f"{text.setting(worst.setting.levels)} ({_score(worst)})"
     if lowest <= 0:
@@ -250,18 +252,24 @@ def _subject(item: SettingFinding) -> str:
 
 def _score(item: SettingFinding) -> str:
     found = item.score
-    return text.plus_minus(found.mean, found.std) if found else text.number(None)
+    if found is None:
+        return text.number(None)
+    return text.plus_minus(found.mean, found.std or None)
 
 
 def _repeats(item: SettingFinding) -> str:
-    repeats = item.score.n if item.score else 0
-    return f" (mean ± standard deviation of {repeats} runs)" if repeats > 1 else ""
+    found = item.score
+    if found is None or found.std is None:
+        return ""
+    if found.std == 0:  # the same run again, or seeds that nothing depends on
+        return f" (the same in {found.n} runs)"
+    return f" (mean ± standard deviation of {found.n} runs)"
 
 
 def _cost(item: SettingFinding) -> str:
     runs = item.setting.finished
     spent = mean([run.evaluations for run in runs if run.evaluations is not None])
-    parts = [] if spent is None else [f"{text.count(spent)} evaluations"]
+    parts = [] if spent is None else [text.evaluations(spent)]
     if item.seconds is not None:
         parts.append(text.seconds(item.seconds.mean))
     return f" after {' in '.join(parts)}" if parts else ""

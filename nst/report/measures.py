@@ -12,8 +12,6 @@ import numpy as np
 from nst.report.runs import Floats, Run
 from nst.run.results import excess
 
-# A final total is evaluated anew after the last step: allow float32 rounding against a row.
-ROUNDING = 1e-6
 NON_FINITE = "non_finite"  # the stop reason of a run whose loss was no longer finite
 
 
@@ -70,19 +68,16 @@ def geometric_mean(ratios: Sequence[float]) -> float | None:
 def first_reach(run: Run, target: float | None) -> Reach | None:
     """Return when ``run`` first had a total at or below ``target``; ``None`` for never.
 
-    The final total stands for one more row. A run without rows has no answer, nor has one
-    that ended above its start: it may have passed the target, but did not converge to it.
+    A run without rows has no answer, nor has one that ended above its start: it may have passed
+    the target, but did not converge to it.
     """
     if target is None or len(run.curve) == 0 or not improved(run):
         return None
-    allowed = target + ROUNDING * abs(target)
-    hits = np.flatnonzero(run.curve.total <= allowed)
-    if hits.size:
-        first = int(hits[0])
-        return Reach(int(run.curve.evaluation[first]), float(run.curve.seconds[first]))
-    if run.final is not None and run.final.total <= allowed:
-        return Reach(run.final.evaluation, run.final.seconds)
-    return None
+    hits = np.flatnonzero(run.curve.total <= target)
+    if not hits.size:
+        return None
+    first = int(hits[0])
+    return Reach(int(run.curve.evaluation[first]), float(run.curve.seconds[first]))
 
 
 def improved(run: Run) -> bool:
@@ -91,7 +86,7 @@ def improved(run: Run) -> bool:
         return False
     last = run.final.total if run.final else run.curve.total[-1] if len(run.curve) else math.nan
     first = run.curve.total[0] if len(run.curve) else math.inf
-    return bool(math.isfinite(last) and last <= first * (1 + ROUNDING))
+    return bool(math.isfinite(last) and last <= first)
 
 
 def target_total(runs: Iterable[Run]) -> float | None:

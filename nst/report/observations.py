@@ -63,7 +63,7 @@ class Tested:
     holds: bool
     words: str
     figures: Mapping[str, float]
-    tied: bool = False
+    tied: bool
 
 
 Test = Callable[[Pair], Tested | None]
@@ -105,23 +105,37 @@ def _pairs(settings: Sequence[Setting], factor: str, better: str, other: str) ->
 
 
 def _judge(claim: str, tested: Sequence[Tested | None]) -> Observation:
-    """Judge a claim: it holds where it does in every comparison that could be made."""
+    """Judge a claim: it holds where it does in every comparison that is no tie."""
     made = [test for test in tested if test is not None]
     if not made:
         need = "This sweep has no two finished settings to compare for it."
         return Observation(claim, "not testable here", (need,))
-    evidence = tuple(_sentence(test) for test in made)
-    holding = sum(test.holds for test in made)
-    if 0 < holding < len(made) or len(made) > FEW:
-        evidence = (f"It holds in {holding} of {len(made)} comparisons.", *evidence)
-    verdict: Verdict = "holds" if holding == len(made) else "does not hold"
-    if all(test.tied for test in made):
+    decided = [test for test in made if not test.tied]
+    holding = sum(test.holds for test in decided)
+    mixed = 0 < holding < len(decided)
+    evidence = tuple(_sentence(test, marked=mixed and not test.holds) for test in made)
+    if mixed or len(made) > FEW:
+        evidence = (_tally(holding, len(decided), len(made)), *evidence)
+    verdict: Verdict = "holds" if holding == len(decided) else "does not hold"
+    if not decided:
         verdict = "not seen here"
     return Observation(claim, verdict, evidence, {test.name: test.figures for test in made})
 
 
-def _sentence(test: Tested) -> str:
-    return f"{test.name}: {test.words}" if test.name else test.words
+def _tally(holding: int, decided: int, made: int) -> str:
+    if not decided:
+        return f"All {made} comparisons are ties."
+    ties = made - decided
+    tied = f"; {ties} {'is a tie' if ties == 1 else 'are ties'}" if ties else ""
+    return f"It holds in {holding} of {decided} comparisons{tied}."
+
+
+def _sentence(test: Tested, *, marked: bool) -> str:
+    """Return what was found; a tie, and where it is ``marked`` what speaks against, named so."""
+    sentence = f"{test.name}: {test.words}" if test.name else test.words
+    if test.tied:
+        return f"{sentence} (a tie)"
+    return f"{sentence} (it does not hold here)" if marked else sentence
 
 
 def _test_final(pair: Pair) -> Tested | None:
@@ -133,8 +147,10 @@ def _test_final(pair: Pair) -> Tested | None:
     words = (
         f"{better} ended at {text.number(first)}, {_lower(ratio)} than {other} "
         f"({text.number(second)})"
+        if first != second
+        else f"{better} and {other} both ended at {text.number(first)}"
     )
-    return Tested(pair.name, first < second, words, {"final_ratio": ratio})
+    return Tested(pair.name, first < second, words, {"final_ratio": ratio}, first == second)
 
 
 def _test_speed(pair: Pair) -> Tested | None:
@@ -147,7 +163,7 @@ def _test_speed(pair: Pair) -> Tested | None:
     words = f"to reach {text.number(target)} while optimising, {efforts[0]}, {efforts[1]}"
     figures = {"first_evaluations": first[0], "second_evaluations": second[0]}
     figures |= {"first_seconds": first[1], "second_seconds": second[1]}
-    return Tested(pair.name, first[0] < second[0], words, figures)
+    return Tested(pair.name, first[0] < second[0], words, figures, first[0] == second[0])
 
 
 def _effort(setting: Setting, target: float | None) -> tuple[float, float] | None:
@@ -162,7 +178,7 @@ def _spent(effort: tuple[float, float]) -> str:
     evaluations, seconds = effort
     if math.isinf(evaluations):
         return "never came"
-    return f"took {text.count(evaluations)} evaluations ({text.seconds(seconds)})"
+    return f"took {text.evaluations(evaluations)} ({text.seconds(seconds)})"
 
 
 def _test_both(pair: Pair) -> Tested | None:
@@ -170,7 +186,8 @@ def _test_both(pair: Pair) -> Tested | None:
     if final is None or speed is None:
         return None
     words, figures = f"{final.words}; {speed.words}", {**final.figures, **speed.figures}
-    return Tested(pair.name, final.holds and speed.holds, words, figures)
+    holds, tied = final.holds and speed.holds, final.tied and speed.tied
+    return Tested(pair.name, holds, words, figures, tied)
 
 
 def _test_stability(pair: Pair) -> Tested | None:
@@ -190,7 +207,7 @@ def _test_stability(pair: Pair) -> Tested | None:
     )
     figures = {"first_raised": first.raised, "second_raised": second.raised}
     figures |= {"first_jump": first.jump, "second_jump": second.jump}
-    return Tested(pair.name, one < two, words, figures, tied=one == two)
+    return Tested(pair.name, one < two, words, figures, one == two)
 
 
 def _steadiness(setting: Setting) -> Stability | None:

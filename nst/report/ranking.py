@@ -71,7 +71,7 @@ def picture_total(run: Run) -> float | None:
 
 
 def balance(run: Run) -> float | None:
-    """Return a finished run's balance, see ``nst.objective.yardstick.balance``."""
+    """Return a finished run's balance, see ``nst.objective.yardstick``."""
     found = run.yardstick.get("balance") if run.ok else None
     return found if found is not None and math.isfinite(found) else None
 
@@ -108,7 +108,8 @@ def _column(sweep: Sweep, aspect: Aspect) -> list[str]:
 
 def _weights(run: Run) -> str:
     source, digest = run.weights.get("source", ""), run.weights.get("sha256", "")
-    return " ".join(part for part in (source, digest[:12], run.weights.get("pooling")) if part)
+    computes = map(run.weights.get, ("pooling", "pooling_scale", "padding", "input"))
+    return " ".join(part for part in (source, digest[:12], *computes) if part)
 
 
 def _size(run: Run) -> str:

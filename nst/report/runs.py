@@ -25,7 +25,6 @@ class Losses:
     ``evaluation`` counts in full-size evaluations.
     """
 
-    step: int
     evaluation: int
     seconds: float
     content: float
@@ -62,7 +61,6 @@ class Curve:
     seconds: Floats
     content: Floats
     style: Floats
-    tv: Floats
     total: Floats
 
     def __len__(self) -> int:
@@ -78,7 +76,8 @@ class Run:
     ``result.json``). ``levels`` names this run's value of every swept factor. ``picture`` and
     ``yardstick`` are of the picture as saved; the latter's unweighted terms do not depend on
     what the run minimised. ``final`` and ``best`` are evaluations, of the image being optimised.
-    ``memory`` is what it did and kept for want of it. ``timelapse`` is the file of its film.
+    ``memory`` is what it did and kept for want of it. ``result`` is the file of the saved picture,
+    ``timelapse`` that of its film.
     """
 
     name: str
@@ -103,8 +102,8 @@ class Run:
     device: str = ""
     memory: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
-    config_sha256: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    result: Path | None = None
     timelapse: Path | None = None
     levels: Mapping[str, str] = field(default_factory=dict)
 

@@ -80,7 +80,7 @@ def _factors(runs: Iterable[Run]) -> dict[str, tuple[str, ...]]:
 
     A run whose overrides could not be read says nothing about what was swept.
     """
-    readable = [run for run in runs if run.overrides]
+    readable = [run for run in runs if run.overrides or run.config]
     keys = dict.fromkeys(key for run in readable for key in run.overrides)
     found = {}
     for key in keys:
@@ -130,14 +130,20 @@ def _read_run(folder: Path, sweep: Path) -> Run:
         device=_text(result.get("device")),
         memory=_strings(result.get("memory")),
         weights=_strings(result.get("weights")),
-        config_sha256=_text(result.get("config_sha256")),
         versions=_strings(result.get("versions")),
-        timelapse=_timelapse(folder, _text(result.get("timelapse"))),
+        result=_own(folder, _picture_file(result.get("picture"))),
+        timelapse=_own(folder, _text(result.get("timelapse"))),
     )
 
 
-def _timelapse(folder: Path, name: str) -> Path | None:
-    """Return the film's file, where it is in the run's folder as ``result.json`` says."""
+def _picture_file(value: object) -> str:
+    """Return the name of the saved picture's file; an earlier version wrote that alone, or none."""
+    found = value.get("file") if isinstance(value, Mapping) else value
+    return _text(found) or "result.png"
+
+
+def _own(folder: Path, name: str) -> Path | None:
+    """Return a file that ``result.json`` names, where it is in the run's folder."""
     path = folder / name
     return path if path.parent == folder and path.is_file() else None
 
@@ -208,7 +214,6 @@ def _losses(value: object) -> Losses | None:
     if "evaluation" not in row or "total" not in row or _number(row.get("scale", 1)) != 1:
         return None
     return Losses(
-        step=_optional(row.get("step"), int) or 0,
         evaluation=_cost(row) or 0,
         seconds=_number(row.get("seconds")),
         layers=_numbers(row.get("layers")),

@@ -331,9 +331,9 @@ def _subtitle(sweep: Sweep) -> str:
 def _result(run: Run) -> Picture | None:
     """Return the picture a run ended with; a failed run has none to compare."""
     pixels = int(WIDEST * DPI)
-    made = [path for path in run.folder.glob("result.*") if path.suffix != ".json"]
-    shown = made and run.status in ("ok", "interrupted")
-    return thumbnail(made[0], pixels) if shown else None
+    if run.result is None or run.status not in ("ok", "interrupted"):
+        return None
+    return thumbnail(run.result, pixels)
 
 
 def _kinds(sweep: Sweep) -> list[str]:

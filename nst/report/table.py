@@ -48,7 +48,7 @@ def _row(run: Run, finding: RunFinding, sweep: Sweep, layers: Sequence[str]) -> 
     reach, steady = finding.reach, finding.stability
     return {
         "run": run.name,
-        **{_column(key): run.level(key) for key in sweep.factors},
+        **{key: run.level(key) for key in sweep.factors},
         "status": run.status,
         "stop_reason": run.stop_reason,
         "picture_total": picture.total if picture else None,
@@ -77,11 +77,3 @@ def _row(run: Run, finding: RunFinding, sweep: Sweep, layers: Sequence[str]) -> 
         "weights": " ".join(filter(None, map(run.weights.get, ("source", "sha256")))),
         "error": run.error,
     }
-
-
-# A swept override may carry the name of a fixed column (`weights` cannot, `steps` could).
-FIXED = frozenset({"run", "status", "error", "weights", "steps", "seconds", "evaluations"})
-
-
-def _column(factor: str) -> str:
-    return f"override:{factor}" if factor in FIXED else factor

@@ -59,6 +59,11 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
 
 
+def evaluations(value: float) -> str:
+    """Write how many evaluations, see ``count``."""
+    return f"{count(value)} evaluation{'' if value == 1 else 's'}"
+
+
 def percent(share: float | None) -> str:
     """Write a share in [0, 1] as a percentage."""
     return "-" if share is None or math.isnan(share) else f"{100 * share:.3g} %"

@@ -2,10 +2,10 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 from torch import Tensor
@@ -102,6 +102,37 @@ def excess(picture: float, optimised: float) -> float | None:
     if not picture > max(TOLERATED * optimised, _NOTHING):
         return None
     return picture / optimised if optimised > 0 else math.inf
+
+
+def loss_of_saving(config: Mapping[str, Any], clipped: float | None) -> str:
+    """Why a picture is worse than the image that it was made of.
+
+    Args:
+        config: of the run, as composed.
+        clipped: share in [0, 1] of the picture's pixels that were clipped, None where that is
+            unknown.
+    """
+    made_by = {key: [*_targets(config.get(key))] for key in ("color", "optimizer", "gamut")}
+    if "nst.colors.OriginalColors" in made_by["color"]:
+        return "it was optimised in the style's colours (color=original_colors)"
+    if "nst.averaged" in made_by["optimizer"]:
+        return "it is the average of the iterates, which has not caught up with the best of them"
+    if not clipped:
+        return "it was rounded to what its file can hold"
+    free = " (gamut=free)" if "nst.gamuts.free" in made_by["gamut"] else ""
+    return (
+        f"it left the range that a picture can hold{free}, and {100 * clipped:.3g} % of its pixels "
+        "were clipped"
+    )
+
+
+def _targets(options: Any) -> Iterator[str]:
+    """What makes the objects of a group's config, from the outermost inwards."""
+    if isinstance(options, Mapping):
+        if target := options.get("_target_"):
+            yield target
+        for value in options.values():
+            yield from _targets(value)
 
 
 @dataclass(frozen=True, repr=False)
