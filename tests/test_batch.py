@@ -352,8 +352,8 @@ def test_stages_of_one_size_share_a_batch(sizes: list[int]) -> None:
     budget = nst.Budget(steps=40, evaluations=3)
     found = together(*(partial(styled, budget=budget, **each) for each in options))
     assert [type(result) for result in found] == [nst.run.results.Result] * 3, found
-    assert sizes == [3, 3, 2, 2, 2][: len(sizes)]
-    assert sizes[2:] == [2] * len(sizes[2:])
+    assert sizes[:3] == [3, 3, 2]
+    assert set(sizes[3:]) <= {2}
 
 
 # --- Command line ---------------------------------------------------------------------------------

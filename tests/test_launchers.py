@@ -330,7 +330,7 @@ app.main()
     assert "adam, averaged, crowsonkb, lbfgs*" in done.stdout
     for line, (preset, extra) in zip(done.stderr.splitlines(), extras.items(), strict=True):
         kind = preset.partition("=")[0]
-        assert line == f"nst: the {extra} {kind} is an extra: pip install 'nst[{extra}]'"
+        assert line == f"nst: the {extra} {kind} is an extra: pip install -e '.[{extra}]'"
     assert not list(tmp_path.glob("outputs/x/*/"))
 
 

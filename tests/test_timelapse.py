@@ -212,7 +212,7 @@ def test_film_without_images_is_refused_before_the_run(
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(InputError, match=r"pip install 'nst\[video\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[video\]'"):
         schema.validate(composed("output.timelapse=mp4"))
     schema.validate(composed("output.timelapse=gif"))
 

@@ -71,7 +71,7 @@ def missing_plugin(error: Exception) -> str | None:
     if not absent:
         return None
     extra, kind = absent.groups()
-    return f"the {extra} {kind} is an extra: pip install 'nst[{extra}]'"
+    return f"the {extra} {kind} is an extra: pip install -e '.[{extra}]'"
 
 
 def ended_early(error: Exception) -> str:

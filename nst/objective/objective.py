@@ -153,6 +153,7 @@ class Objective:
             max(sum(one.mask is not None for one in term.regions) for term in terms),
             network.architecture,
             network.pooling,
+            joint,
         )
         # Their pictures are only needed for the targets, and may be large.
         left = tuple(replace(term, regions=()) for term in terms)

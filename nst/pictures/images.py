@@ -308,7 +308,7 @@ def _open(path: str | Path) -> Image.Image:
         from pillow_heif import HeifImageFile
     except ImportError:
         raise ImageError(
-            f"{path}: is a HEIC picture, and to read these is an extra: pip install 'nst[heif]'"
+            f"{path}: is a HEIC picture, and to read these is an extra: pip install -e '.[heif]'"
         ) from None
     opened: Image.Image = HeifImageFile(path)  # type: ignore[no-untyped-call]
     return opened

@@ -45,7 +45,7 @@ def check(kind: Format) -> None:
 
             av.codec.Codec("libx264", "w")
         except ImportError:
-            raise InputError("a timelapse as mp4 is an extra: pip install 'nst[video]'") from None
+            raise InputError("a timelapse as mp4 is an extra: pip install -e '.[video]'") from None
         except ValueError as error:  # a build without it
             raise InputError(f"a timelapse as mp4 needs H.264, which PyAV lacks: {error}") from None
 

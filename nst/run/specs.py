@@ -167,7 +167,9 @@ class Network:
         one_of("pooling", self.pooling, (None, *get_args(Pooling)))
         one_of("padding", self.padding, get_args(Padding))
         if self.pooling_scale is not None and not 0 < self.pooling_scale < float("inf"):
-            raise InputError(f"pooling_scale must be greater than 0, not {self.pooling_scale!r}")
+            raise InputError(
+                f"pooling_scale must be finite and greater than 0, not {self.pooling_scale!r}"
+            )
         if not isinstance(self.weights, str):
             raise InputError(f"weights must be a name or a path, as text, not {self.weights!r}")
 
@@ -249,7 +251,7 @@ def at_least_1(name: str, value: object) -> None:
 
 def _at_least_0(name: str, value: object) -> None:
     if not (_is_number(value) and 0 <= value < math.inf):
-        raise InputError(f"{name} must be a number of at least 0, not {value!r}")
+        raise InputError(f"{name} must be a finite number of at least 0, not {value!r}")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -27,7 +27,8 @@ def at_least(key: str, value: float | None, bound: float) -> None:
         InputError: it is not.
     """
     if value is not None and (not value >= bound or math.isinf(value)):
-        raise InputError(f"{key} must be at least {bound}, not {value}")
+        more = "finite" if value == math.inf else f"at least {bound}"
+        raise InputError(f"{key} must be {more}, not {value}")
     if value is not None and value > _MOST:
         raise InputError(f"{key} must be at most {_MOST}, not {value}")
 
