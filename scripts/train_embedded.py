@@ -11,7 +11,7 @@ The convolutions have batch norm while they learn; afterwards it is folded into 
 filter is divided by its mean activation over the training pictures, as Gatys et al. did
 (arXiv 1508.06576), which leaves what the network computes as it was.
 
-    python scripts/train_embedded.py --out outputs/embedded          # about two hours on two cores
+    python scripts/train_embedded.py --out outputs/embedded          # 1 h 40 min on two cores
     tensorboard --logdir outputs/embedded
 
 Stopped or killed, the same command goes on from the last checkpoint. Everything random follows

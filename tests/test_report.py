@@ -37,7 +37,7 @@ from nst.report.measures import first_reach, stability, target_total
 from nst.report.observations import Observation
 from nst.report.runs import Curve, Losses, PictureLosses, Run
 from nst.report.scan import natural, read_curve, read_sweep
-from nst.report.sheet import compose
+from nst.report.sheet import _result, compose
 
 FILES = ("summary.csv", "comparison.png", "losses.png", "report.html")
 SHA = "ab" * 32
@@ -391,8 +391,9 @@ def test_many_comparisons_are_summed_up_with_their_ties(
 def test_settings_that_end_alike_have_no_winner(tmp_path: Path) -> None:
     for name in "ab":
         write_run(tmp_path / name, {"model.weights": name}, lambda e: 2 / e)
-    headline = find(read_sweep(tmp_path)).headline
-    assert headline.startswith("All settings ended at the same total loss, ")
+    found = find(read_sweep(tmp_path))
+    assert found.headline.startswith("All settings ended at the same total loss, ")
+    assert found.best is None
 
 
 @pytest.mark.parametrize(
@@ -642,23 +643,32 @@ def test_a_run_with_nothing_but_defaults_counts(tmp_path: Path) -> None:
     assert write_report(tmp_path).factors == {"optimizer": ("adam", "lbfgs")}
 
 
-def test_the_sheet_shows_the_picture_that_the_record_names(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "a", {"optimizer": "adam"}, picture={**picture_of(1.0), "file": "x"})
-    for name in ("result.txt", "result.json.bak", "result.jpg"):
-        (run / name).write_text("not the picture")
-    read = read_sweep(tmp_path).runs[0]
-    assert read.result is None
-    (run / "result.json").write_text(json.dumps({"status": "ok", "picture": picture_of(1.0)}))
-    assert read_sweep(tmp_path).runs[0].result == run / "result.png"
+@pytest.mark.parametrize(
+    ("picture", "shown"),
+    [
+        (picture_of(1.0), (90, 120, 200)),
+        ({**picture_of(1.0), "file": "result.tiff"}, (9, 99, 9)),
+        ("result.png", (90, 120, 200)),
+        ({**picture_of(1.0), "file": "result.webp"}, None),
+    ],
+)
+def test_the_sheet_shows_the_picture_that_the_record_names(
+    tmp_path: Path, picture: Json | str, shown: tuple[int, int, int] | None
+) -> None:
+    run = write_run(tmp_path / "a", {"optimizer": "adam"}, picture=picture)
+    Image.new("RGB", (16, 12), (9, 99, 9)).save(run / "result.tiff")
+    (run / "result.jpg").write_text("somebody's")
+    found = _result(read_sweep(tmp_path).runs[0])
+    assert (None if found is None else tuple(found[0, 0])) == shown
 
 
 @pytest.mark.parametrize(
     ("first", "second", "aspect"),
     [
-        ({"weights": {"source": "random", "sha256": "c" * 64}}, {}, "sets of network weights"),
+        ({"weights": {"source": "random", "sha256": "c" * 64}}, {}, "networks"),
         ({"weights": {"source": "imagenet", "sha256": SHA, "pooling": "avg", "padding": "zeros"}},
          {"weights": {"source": "imagenet", "sha256": SHA, "pooling": "avg", "padding": "reflect"}},
-         "sets of network weights"),
+         "networks"),
         ({"size": [32, 24]}, {}, "image sizes"),
         ({"config": {"loss": {"style_weight": 1e5}}}, {"config": {"loss": {"style_weight": 1e6}}},
          "sets of loss weights"),
@@ -800,9 +810,7 @@ def test_a_picture_that_is_an_average_says_so(tmp_path: Path) -> None:
         tmp_path / "a", {"seed": "0"}, lambda e: 3 / e, picture=picture_of(5.0), config=config
     )
     (caution,) = excess_cautions(tmp_path)
-    assert caution.endswith(
-        "average of the iterates, which has not caught up with the best of them."
-    )
+    assert caution.endswith("average of the iterates, which has not caught up with the best.")
 
 
 def test_of_several_worse_pictures_the_worst_is_named(tmp_path: Path) -> None:
@@ -829,7 +837,13 @@ def test_a_picture_worse_by_5_percent_is_none(
         ({"gamut": {"_target_": "nst.gamuts.free"}}, 0.5, "hold (gamut=free), and 50 % of"),
         ({"gamut": {"_target_": "nst.gamuts.srgb"}}, 0.5, "hold, and 50 % of its pixels"),
         ({}, 0.5, "hold, and 50 % of its pixels"),
-        ({"gamut": {"_target_": "nst.gamuts.free"}}, 0.0, "rounded to what its file can hold."),
+        ({"gamut": {"_target_": "nst.gamuts.free"}}, 0.0, "cannot hold it exactly (output"),
+        ({"color": {"_target_": "nst.colors.OriginalColors"}}, 0.5, "(color=original_colors)"),
+        (
+            {"optimizer": {"_target_": "nst.scheduled", "optimizer": {"_target_": "nst.averaged"}}},
+            0.5,
+            "average of the iterates",
+        ),
     ],
 )
 def test_the_cause_of_a_worse_picture_is_the_runs_own(

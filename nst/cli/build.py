@@ -336,7 +336,7 @@ def _instantiate(group: str, options: Any) -> Any:
         raise InputError(f"{group}: its config needs _target_ and _partial_: true")
     try:
         # To an optimizer the values of its options may matter, not their names alone.
-        (_try if group == "optimizer" else _check_call)(made)
+        (_check_optimizer if group == "optimizer" else _check_call)(made)
     except InputError:
         raise
     except Exception as error:
@@ -345,7 +345,7 @@ def _instantiate(group: str, options: Any) -> Any:
     return made
 
 
-def _try(factory: OptimizerFactory) -> None:
+def _check_optimizer(factory: OptimizerFactory) -> None:
     """Make an optimizer of a few pixels and a step with it, in which schedules first compute."""
     pixels = torch.ones(1, 3, 2, 2, requires_grad=True)
 

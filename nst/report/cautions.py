@@ -32,13 +32,13 @@ def _differing(comparability: Comparability, ranking: Ranking) -> list[str]:
 
 
 def _values(aspect: str, values: tuple[str, ...]) -> str:
-    shown = aspect in ("network weights", "image size")
+    shown = aspect in ("network", "image size")
     listed = f" ({'; '.join(value or 'unknown' for value in values)})" if shown else ""
     return f"{len(values)} different {_plural(aspect)}{listed}"
 
 
 def _plural(aspect: str) -> str:
-    plurals = {"image size": "image sizes", "network weights": "sets of network weights"}
+    plurals = {"image size": "image sizes", "network": "networks"}
     plurals |= {"layers": "sets of layers", "loss weights": "sets of loss weights"}
     return plurals.get(aspect, f"sets of {aspect}")
 

@@ -237,10 +237,11 @@ def headline(
 
 
 def _best_run(sweep: Sweep, ranking: Ranking) -> str | None:
-    """Return the run with the lowest score, where all can be ranked and there is a choice."""
+    """Return the run with the lowest score, where all can be ranked and are not all alike."""
     scores = {run.name: s for run in sweep.runs if (s := ranking.score(run)) is not None}
     one_group = len({ranking.groups[name] for name in scores}) == 1
-    return min(scores, key=scores.__getitem__) if one_group and len(scores) > 1 else None
+    differing = len(set(scores.values())) > 1
+    return min(scores, key=scores.__getitem__) if one_group and differing else None
 
 
 def _subject(item: SettingFinding) -> str:

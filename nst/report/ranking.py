@@ -106,7 +106,7 @@ def _column(sweep: Sweep, aspect: Aspect) -> list[str]:
     return [value or next(iter(known)) for value in values] if len(known) == 1 else values
 
 
-def _weights(run: Run) -> str:
+def _network(run: Run) -> str:
     source, digest = run.weights.get("source", ""), run.weights.get("sha256", "")
     computes = map(run.weights.get, ("pooling", "pooling_scale", "padding", "input"))
     return " ".join(part for part in (source, digest[:12], *computes) if part)
@@ -143,7 +143,7 @@ _PICTURES = (
     "resize",
 )
 ASPECTS: Mapping[str, Aspect] = {
-    "network weights": _weights,
+    "network": _network,
     "image size": _size,
     "layers": _layers,
     "loss weights": lambda run: _configured(run, "loss"),

@@ -76,14 +76,15 @@ class Run:
     ``result.json``). ``levels`` names this run's value of every swept factor. ``picture`` and
     ``yardstick`` are of the picture as saved; the latter's unweighted terms do not depend on
     what the run minimised. ``final`` and ``best`` are evaluations, of the image being optimised.
-    ``memory`` is what it did and kept for want of it. ``result`` is the file of the saved picture,
-    ``timelapse`` that of its film.
+    ``memory`` is what it did and kept for want of it. ``picture_file`` is that of the saved
+    picture, ``timelapse`` that of its film. ``overrides`` are ``None`` where they could not be
+    read.
     """
 
     name: str
     folder: Path
     status: str
-    overrides: Mapping[str, str]
+    overrides: Mapping[str, str] | None
     choices: Mapping[str, str]
     config: Mapping[str, Any]
     curve: Curve
@@ -103,7 +104,7 @@ class Run:
     memory: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    result: Path | None = None
+    picture_file: Path | None = None
     timelapse: Path | None = None
     levels: Mapping[str, str] = field(default_factory=dict)
 
@@ -114,7 +115,7 @@ class Run:
 
     def value(self, key: str) -> str:
         """Return the setting of ``key``: overridden, else chosen group, else configured."""
-        if key in self.overrides:
+        if self.overrides and key in self.overrides:
             return self.overrides[key]
         if key in self.choices:
             return self.choices[key]

@@ -80,8 +80,8 @@ def _factors(runs: Iterable[Run]) -> dict[str, tuple[str, ...]]:
 
     A run whose overrides could not be read says nothing about what was swept.
     """
-    readable = [run for run in runs if run.overrides or run.config]
-    keys = dict.fromkeys(key for run in readable for key in run.overrides)
+    readable = [run for run in runs if run.overrides is not None]
+    keys = dict.fromkeys(key for run in readable for key in run.overrides or {})
     found = {}
     for key in keys:
         if key not in NOT_FACTORS and len({run.value(key) for run in readable}) > 1:
@@ -131,8 +131,8 @@ def _read_run(folder: Path, sweep: Path) -> Run:
         memory=_strings(result.get("memory")),
         weights=_strings(result.get("weights")),
         versions=_strings(result.get("versions")),
-        result=_own(folder, _picture_file(result.get("picture"))),
-        timelapse=_own(folder, _text(result.get("timelapse"))),
+        picture_file=_in_folder(folder, _picture_file(result.get("picture"))),
+        timelapse=_in_folder(folder, _text(result.get("timelapse"))),
     )
 
 
@@ -142,7 +142,7 @@ def _picture_file(value: object) -> str:
     return _text(found) or "result.png"
 
 
-def _own(folder: Path, name: str) -> Path | None:
+def _in_folder(folder: Path, name: str) -> Path | None:
     """Return a file that ``result.json`` names, where it is in the run's folder."""
     path = folder / name
     return path if path.parent == folder and path.is_file() else None
@@ -165,9 +165,10 @@ def _read_yaml(path: Path) -> object:
         return None  # a job killed early leaves half a file: the report goes on without it
 
 
-def _overrides(loaded: object) -> dict[str, str]:
-    lines = loaded if isinstance(loaded, list) else []
-    pairs = (str(line).split("=", 1) for line in lines if "=" in str(line))
+def _overrides(loaded: object) -> dict[str, str] | None:
+    if not isinstance(loaded, list):
+        return None
+    pairs = (str(line).split("=", 1) for line in loaded if "=" in str(line))
     return {key.lstrip("+").strip(): _unquote(value.strip()) for key, value in pairs}
 
 

@@ -331,9 +331,9 @@ def _subtitle(sweep: Sweep) -> str:
 def _result(run: Run) -> Picture | None:
     """Return the picture a run ended with; a failed run has none to compare."""
     pixels = int(WIDEST * DPI)
-    if run.result is None or run.status not in ("ok", "interrupted"):
+    if run.picture_file is None or run.status not in ("ok", "interrupted"):
         return None
-    return thumbnail(run.result, pixels)
+    return thumbnail(run.picture_file, pixels)
 
 
 def _kinds(sweep: Sweep) -> list[str]:

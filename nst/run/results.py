@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
@@ -112,27 +112,25 @@ def loss_of_saving(config: Mapping[str, Any], clipped: float | None) -> str:
         clipped: share in [0, 1] of the picture's pixels that were clipped, None where that is
             unknown.
     """
-    made_by = {key: [*_targets(config.get(key))] for key in ("color", "optimizer", "gamut")}
-    if "nst.colors.OriginalColors" in made_by["color"]:
+    if _made_by(config, "color") == "nst.colors.OriginalColors":
         return "it was optimised in the style's colours (color=original_colors)"
-    if "nst.averaged" in made_by["optimizer"]:
-        return "it is the average of the iterates, which has not caught up with the best of them"
+    optimizer: object = config.get("optimizer")
+    while isinstance(optimizer, Mapping):
+        if optimizer.get("_target_") == "nst.averaged":
+            return "it is the average of the iterates, which has not caught up with the best"
+        optimizer = optimizer.get("optimizer")  # one within another
     if not clipped:
-        return "it was rounded to what its file can hold"
-    free = " (gamut=free)" if "nst.gamuts.free" in made_by["gamut"] else ""
+        return "its file cannot hold it exactly (output.format)"
+    free = " (gamut=free)" if _made_by(config, "gamut") == "nst.gamuts.free" else ""
     return (
         f"it left the range that a picture can hold{free}, and {100 * clipped:.3g} % of its pixels "
         "were clipped"
     )
 
 
-def _targets(options: Any) -> Iterator[str]:
-    """What makes the objects of a group's config, from the outermost inwards."""
-    if isinstance(options, Mapping):
-        if target := options.get("_target_"):
-            yield target
-        for value in options.values():
-            yield from _targets(value)
+def _made_by(config: Mapping[str, Any], group: str) -> object:
+    options: Mapping[str, object] = config.get(group, {})
+    return options.get("_target_")
 
 
 @dataclass(frozen=True, repr=False)

@@ -157,7 +157,7 @@ class State:
             for variable in self.image.variables
         ]
 
-    def moment(self) -> dict[str, Any]:
+    def progress(self) -> dict[str, Any]:
         """The small part of the state, as it is now."""
         return {
             "position": asdict(self.at),
@@ -171,14 +171,14 @@ class State:
 
         The tensors are there only if they may change before the step can be broken off.
         """
-        return {**self.moment(), **(self._safe_tensors() if self._moves_within_steps() else {})}
+        return {**self.progress(), **(self._safe_tensors() if self._moves_within_steps() else {})}
 
     def payload(self, before: dict[str, Any]) -> dict[str, Any]:
         """The state before a step, whole.
 
         Args:
             before: what `between_steps` returned before the step that has just begun or been
-                broken off; or `moment`, where no step follows.
+                broken off; or `progress`, where no step follows.
         """
         state = {**self._tensors(), **before}
         done = state["position"]["evaluation"]

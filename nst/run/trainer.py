@@ -307,7 +307,7 @@ class Trainer:
         state = self.state
         if stop.status == "ok":
             # L-BFGS's history is up to 200 images large, and nothing follows.
-            self._save({**state.moment(), "optimizer": None})
+            self._save({**state.progress(), "optimizer": None})
         elif stop.status == "interrupted":
             self._save(self._before)
         # A run that went wrong did so in its last images.
