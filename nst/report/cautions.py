@@ -126,14 +126,13 @@ def _worse_pictures(sweep: Sweep) -> list[str]:
         return []
     worst, factor = max(found, key=lambda pair: pair[1])
     times = f"{text.number(factor)} times the loss"
-    clipped = worst.picture.clipped if worst.picture else None
+    cause = loss_of_saving(worst.config, worst.picture.clipped if worst.picture else None)
     if len(found) == 1:
         return [
             f"The saved picture of {worst.name} has {times} of the image that was optimised: "
-            f"{loss_of_saving(worst.config, clipped)}."
+            f"{cause}."
         ]
     return [
         f"The saved pictures of {len(found)} of {len(sweep.runs)} runs have up to {times} of the "
-        f"images that were optimised; the factor is largest for {worst.name}: "
-        f"{loss_of_saving(worst.config, clipped)}."
+        f"images that were optimised; the factor is largest for {worst.name}: {cause}."
     ]

@@ -117,10 +117,12 @@ def loss_of_saving(config: Mapping[str, Any], clipped: float | None) -> str:
     optimizer: object = config.get("optimizer")
     while isinstance(optimizer, Mapping):
         if optimizer.get("_target_") == "nst.averaged":
-            return "it is the average of the iterates, which has not caught up with the best"
+            return (
+                "it is the average of the iterates, which has not caught up with the best of them"
+            )
         optimizer = optimizer.get("optimizer")  # one within another
     if not clipped:
-        return "its file cannot hold it exactly (output.format)"
+        return "it was rounded to what its file can hold"
     free = " (gamut=free)" if _made_by(config, "gamut") == "nst.gamuts.free" else ""
     return (
         f"it left the range that a picture can hold{free}, and {100 * clipped:.3g} % of its pixels "
