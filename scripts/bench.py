@@ -1,12 +1,15 @@
-"""Measure nst beside the loops that people write themselves: speed, convergence, memory.
+"""Measure nst beside the loops that people write themselves: speed, convergence, sweeps, memory.
 
     python scripts/bench.py --size 256 512 --repeats 7 --device cpu --json bench.json
     python scripts/bench.py --size --race 512 --weights embedded natural.safetensors
+    python scripts/bench.py --size --sweeps 128 512 --reference 512 --precision bf16 --device cuda
     python scripts/bench.py --size --memory 512 1024 2048 4096
 
 - `--size`: seconds of one evaluation, see benchmarks/speed.py;
 - `--race`: seconds to the picture that a textbook loop with L-BFGS leaves after 300 evaluations,
   and to its loss, see benchmarks/race.py;
+- `--sweeps` and `--reference`: seconds of whole sweeps with several launchers, see
+  benchmarks/sweeps.py;
 - `--memory`: peak memory of whole runs, see benchmarks/memory.py.
 
 Everything runs on this machine and side by side; `--json` keeps what was measured. Needs torch,
@@ -26,7 +29,7 @@ import torchvision
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this checkout's nst
 
-from benchmarks import memory, race, speed
+from benchmarks import memory, race, speed, sweeps
 from nst.errors import InputError
 from nst.run.devices import resolve_device, wake
 
@@ -55,22 +58,33 @@ def main() -> None:
     inits = list(race.INITS)
     add("--init", nargs="+", choices=inits, default=inits, help="for --race")
     add("--weights", nargs="+", default=["embedded"], help="networks for --race (embedded)")
-    precisions = ["fp32", "bf16"]
     add(
         "--precision",
         nargs="+",
-        choices=precisions,
-        default=precisions,
-        help="of nst for --race (both)",
+        choices=["fp32", "tf32", "bf16"],
+        default=["fp32", "bf16"],
+        help="of nst for --race, --sweeps and --reference (fp32 bf16)",
     )
     goals = race.GOALS
     add("--goal", nargs="+", choices=goals, default=goals, help="for --race (both)")
+    side = at_least(16)
+    add("--sweeps", type=side, nargs="*", default=[], help="sweeps of eight runs at these sides")
+    add("--reference", type=side, nargs="*", default=[], help="the reference's four runs likewise")
+    launchers = list(sweeps.LAUNCHERS)
+    add(
+        "--launchers",
+        nargs="+",
+        choices=launchers,
+        default=launchers,
+        help="for --sweeps and --reference (all)",
+    )
     add("--memory", type=at_least(64), nargs="*", default=[], help="peak memory at these sides")
     add("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (cpu)")
     add("--json", type=Path, help="file for the figures, with every repeat")
     arguments = parser.parse_args()
-    if not (arguments.size or arguments.race or arguments.memory):
-        parser.error("--size without a side needs --race or --memory")
+    others = arguments.race, arguments.sweeps, arguments.reference, arguments.memory
+    if not (arguments.size or any(others)):
+        parser.error("--size without a side needs --race, --sweeps, --reference or --memory")
     if arguments.json and not arguments.json.parent.is_dir():
         parser.error(f"--json: {arguments.json.parent} is not there")
     try:
@@ -114,6 +128,13 @@ def measured(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
             for weights in arguments.weights
             for init in arguments.init
         ],
+        "sweeps": sweeps.measure(
+            arguments.sweeps,
+            arguments.reference,
+            arguments.precision,
+            arguments.launchers,
+            arguments.device,
+        ),
         "memory": memory.measure(arguments.memory, arguments.device),
     }
 

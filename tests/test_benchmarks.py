@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from benchmarks import common, race, speed
+from benchmarks import common, race, speed, sweeps
 from nst.network.weights import resolve
 from nst.pictures import images
 from reference_loop import TextbookLoop
@@ -70,6 +70,25 @@ def test_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert first + second in seconds[speed.NST + speed.PLUS]
 
 
+@pytest.mark.slow
+def test_sweeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweeps, "EVALUATIONS", 2)
+    path = tmp_path / "report.json"
+    line = f"bench.py --size --sweeps 32 --precision fp32 --launchers basic batch --json {path}"
+    monkeypatch.setattr(sys, "argv", line.split())
+    bench.main()
+    found = json.loads(path.read_text())["sweeps"]
+    assert [one["launcher"] for one in found] == ["basic", "batch"]
+    for one in found:
+        assert (one["jobs"], one["evaluations"]) == (8, 16)
+        assert 0 < one["optimisation"]
+        assert 0 < one["seconds"]
+    printed = capsys.readouterr().out
+    assert all(f"{one['launcher']:<10}{one['seconds']:>9.1f}" in printed for one in found)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -79,7 +98,7 @@ def test_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("--repeats 0", "0: must be at least 1"),
         ("--size --memory 0", "0: must be at least 64"),
         ("--size --race x", "invalid number value: 'x'"),
-        ("--size", "--size without a side needs --race or --memory"),
+        ("--size", "--size without a side needs --race, --sweeps, --reference or --memory"),
         ("--json /nowhere/x.json", "--json: /nowhere is not there"),
         ("--size --race 96 --weights nowhere.pth", "nowhere.pth"),
         ("--size --race 96 --precision fp8", "invalid choice: 'fp8'"),

@@ -30,7 +30,7 @@ from nst.objective import masks, tiling
 from nst.objective.cost import cost
 from nst.objective.statistics import Comparison, Distribution, Moments, Positions
 from nst.objective.terms import Measure, Region, Source, Term, Terms, weighed
-from nst.objective.tiling import BAND, Tile, Window
+from nst.objective.tiling import BAND, BAND_ON_GPU, Tile, Window
 from nst.objective.variation import Norm, total_variation, variation_in_bands
 from nst.pictures.regions import Border
 
@@ -385,7 +385,7 @@ class Objective:
     def _features_of(self, picture: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """A picture's features by tap, as the network computes them."""
         found: dict[str, Tensor] = {}
-        for tap, window, core in self._cores(picture, self._passes(picture, taps)):
+        for tap, window, core in self._cores(self._passes(picture, taps)):
             if tap not in found:
                 shape = self._positions(picture, tap).shape
                 found[tap] = self._map(shape, self._dtype, picture)
@@ -405,22 +405,20 @@ class Objective:
             pixels = self._given(images[..., *tile.whole(0)]).requires_grad_(differentiable)
             yield _Pass(tile, pixels, tiling.features(self.network, pixels, tile, taps))
 
-    def _cores(
-        self, images: Tensor, passes: Iterable[_Pass]
-    ) -> Iterator[tuple[str, Window, Tensor]]:
+    def _cores(self, passes: Iterable[_Pass]) -> Iterator[tuple[str, Window, Tensor]]:
         """Each tap's features of each core: the tap, where in the whole map they are, and they."""
         for one in passes:
             for tap, feature in one.features:
                 level = self.network.architecture.level(tap)
                 core = feature[..., *one.tile.inner(level)]
                 if core.numel():  # a core of few px has no positions behind many poolings
-                    core = core.to(images.dtype, memory_format=self._layout)
+                    core = core.contiguous(memory_format=self._layout)
                     yield tap, one.tile.core(level), core
 
     def _gathered(self, images: Tensor, passes: Iterable[_Pass], aims: Aims) -> dict[str, Tensor]:
         """What the measures' statistics gather from B images, by the measures' keys."""
         found: dict[str, Tensor] = {}
-        for tap, window, core in self._cores(images, passes):
+        for tap, window, core in self._cores(passes):
             for measure in aims.at(tap):
                 key = measure.key
                 share = self._gather(measure, core, images, aims, window)
@@ -437,17 +435,20 @@ class Objective:
         self, measure: Measure, features: Tensor, images: Tensor, aims: Aims, window: Window = _ALL
     ) -> Tensor:
         """What a measure's statistic gathers of a part of images, which `window` says."""
+        statistic = measure.statistic
+        if not (isinstance(statistic, Moments) and statistic.widens):
+            features = features.to(images.dtype)
         positions = self._positions(images, measure.tap, aims.masks.get(measure.key))
-        if not isinstance(measure.statistic, Comparison):
-            return measure.statistic.gather(features, positions.at(window))
+        if not isinstance(statistic, Comparison):
+            return statistic.gather(features, positions.at(window))
         target = aims.targets[measure.key]
         if target.shape[2:] != positions.shape[2:]:
             raise InputError(
-                f"{measure.term}: {type(measure.statistic).__name__} compares position by "
+                f"{measure.term}: {type(statistic).__name__} compares position by "
                 f"position, and its picture has another size than the image"
             )
         there = target[..., *window].to(features.dtype)
-        return measure.statistic.gather(features, there, positions.at(window))
+        return statistic.gather(features, there, positions.at(window))
 
     def _distances(
         self, images: Tensor, gathered: Mapping[str, Tensor], aims: Aims
@@ -542,8 +543,9 @@ def fitted(
 
 def _layout(device: torch.device, joint: bool) -> torch.memory_format:
     # With the channels innermost an evaluation was 1.1 times (256 px) to 1.5 times (512 px) faster
-    # on CPUs.
-    return torch.channels_last if joint and device.type == "cpu" else torch.contiguous_format
+    # on CPUs, and on an H100 as fast or 1.2 times faster in float32 and 1.25 times in bfloat16.
+    innermost = joint and device.type in ("cpu", "cuda")
+    return torch.channels_last if innermost else torch.contiguous_format
 
 
 def _network_dtype(precision: Precision, image: torch.dtype) -> torch.dtype:
@@ -575,8 +577,9 @@ def _add_pullback(
         window: the part's rows and columns.
     """
     rows, columns = window
-    for first in range(rows.start, rows.stop, BAND):
-        band = slice(first, min(first + BAND, rows.stop)), columns
+    height = BAND_ON_GPU if features.is_cuda else BAND
+    for first in range(rows.start, rows.stop, height):
+        band = slice(first, min(first + height, rows.stop)), columns
         own = slice(band[0].start - rows.start, band[0].stop - rows.start)
         at, statistic = positions.at(band), measure.statistic
         part = features[..., own, :]

@@ -30,6 +30,8 @@ from nst.network.vgg import VGG, Pooled
 Window = tuple[slice, slice]
 # Rows of a feature map at a time where what is computed of them is as large as they are.
 BAND = 64
+# A GPU takes longer to start with some rows than it takes for them.
+BAND_ON_GPU = 512
 
 
 @dataclass(frozen=True)

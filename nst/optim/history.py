@@ -93,10 +93,13 @@ def choose(
 
 
 class History:
-    """The last pairs, as rows of two rings, and the products of all of them with each other.
+    """The last pairs, as rows of two rings, and what is known of their products with each other.
 
     A ring has `max_iter` rows more than there are pairs in use, so that the pairs of a state before
-    a step are still there after it.
+    a step are still there after it. What is known of a pair has its row's place, and is 0 where a
+    row is not in use, so that nothing need be put into the order of age: R is never written down,
+    but R^-1, which a new pair gives another column, and which loses a row and a column with the
+    oldest.
 
     Args:
         like: gives the rows' length and device.
@@ -112,11 +115,12 @@ class History:
         self._first, self._count = 0, 0
         # The products are few and the solution's accuracy depends on them. MPS has no float64.
         small = torch.float32 if like.device.type == "mps" else torch.float64
-        self._sy = like.new_zeros((0, 0), dtype=small)
-        self._yy = self._sy
+        # S^T g and Y^T g with the last gradient; the diagonal of S^T Y; Y^T Y; R^-1.
+        self._products = like.new_zeros((2, self._rows), dtype=small)
+        self._curvatures = like.new_zeros(self._rows, dtype=small)
+        self._yy = like.new_zeros((self._rows, self._rows), dtype=small)
+        self._inverse = self._yy.clone()
         self._gamma = like.new_ones((), dtype=small)
-        # Products with the last gradient.
-        self._sg = self._yg = like.new_zeros(0, dtype=small)
 
     def add(self, direction: Tensor, length: Tensor, before: Tensor, gradient: Tensor) -> None:
         """Add a pair, and forget the oldest if there are more than `history_size`.
@@ -128,40 +132,40 @@ class History:
             gradient: after it.
         """
         if self._count == self._size:
+            self._inverse[self._first] = 0
+            self._inverse[:, self._first] = 0
             self._first = (self._first + 1) % self._rows
             self._count -= 1
-            self._sy, self._yy = self._sy[1:, 1:], self._yy[1:, 1:]
-            self._sg, self._yg = self._sg[1:], self._yg[1:]
         row = (self._first + self._count) % self._rows
         # Straight into their rows: each vector may be a large part of the memory that is left.
-        torch.mul(direction, length, out=self._s[row])
-        torch.sub(gradient, before, out=self._y[row])
+        s, y = self._s[row], self._y[row]
+        torch.mul(direction, length, out=s)
+        torch.sub(gradient, before, out=y)
         self._count += 1
-        own_s, own_y = self._s[row], self._y[row]
-        sg, yg = self._times(self._s, gradient), self._times(self._y, gradient)
+        products = self._times(gradient)
         # y is the difference of two gradients, and so are its products: half of the memory to read.
-        sy = torch.cat([sg[:-1] - self._sg, self._scalar(own_s @ own_y)])
-        yy = torch.cat([yg[:-1] - self._yg, self._scalar(own_y @ own_y)])
-        self._sg, self._yg = sg, yg
-        self._sy, self._yy = _bordered(self._sy, sy), _bordered(self._yy, yy)
-        enough = sy[-1] > _CURVATURE
-        self._gamma = torch.where(enough, self._scale * sy[-1] / yy[-1], self._gamma)
+        sy, yy = products - self._products
+        self._products = products
+        sy[row], yy[row] = s @ y, y @ y
+        curvature, enough = sy[row].clone(), sy[row] > _CURVATURE
+        self._gamma = torch.where(enough, self._scale * curvature / yy[row], self._gamma)
+        self._curvatures[row], self._yy[row], self._yy[:, row] = curvature, yy, yy
+        # The inverse of [R r; 0 c] is [R^-1  -R^-1 r / c; 0  1 / c]. A pair that is left out has
+        # zeros there, and nothing of it gets through.
+        column = self._inverse @ sy
+        column[row] = -1
+        self._inverse[:, row] = torch.where(enough, column / -curvature, 0.0)
 
     def direction(self, gradient: Tensor) -> Tensor:
         """-H g, for the gradient that the last pair was added with."""
-        diagonal = self._sy.diagonal()
-        enough = diagonal > _CURVATURE
-        # A pair that is left out becomes a row of the identity, and nothing of it gets through.
-        both = enough[:, None] & enough
-        identity = torch.eye(self._count, dtype=self._sy.dtype, device=self._sy.device)
-        r = torch.where(both, self._sy, identity).triu()
-        sg, yg = self._sg * enough, self._yg * enough
-        v = torch.linalg.solve_triangular(r, sg[:, None], upper=True)[:, 0] * enough
-        inner = diagonal * v + self._gamma * (self._yy @ v - yg)
-        u = torch.linalg.solve_triangular(r.mT, (inner * enough)[:, None], upper=False)[:, 0]
+        sg, yg = self._products
+        v = self._inverse @ sg
+        u = self._inverse.mT @ (self._curvatures * v + self._gamma * (self._yy @ v - yg))
+        factors = torch.stack([-u, self._gamma * v]).to(self._s.dtype)
         direction = gradient * -self._gamma.to(gradient)
-        self._combine(direction, self._s, -u * enough)
-        self._combine(direction, self._y, self._gamma * v)
+        for ring, own in zip((self._s, self._y), factors, strict=True):
+            for rows in self._in_use():
+                _combine(direction, ring[rows], own[rows])
         return direction
 
     def state(self) -> dict[str, Any]:
@@ -172,10 +176,10 @@ class History:
             "old_dirs": [self._y[row] for row in rows],
             "H_diag": self._gamma,
             "first": self._first,
-            "sy": self._sy,
-            "yy": self._yy,
-            "sg": self._sg,
-            "yg": self._yg,
+            "products": self._products,
+            "curvatures": self._curvatures.clone(),
+            "yy": self._yy.clone(),
+            "inverse": self._inverse.clone(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -185,37 +189,30 @@ class History:
         for i, (s, y) in enumerate(zip(state["old_stps"], state["old_dirs"], strict=True)):
             row = (self._first + i) % self._rows
             self._s[row], self._y[row] = s, y
-        self._gamma, self._sy, self._yy, self._sg, self._yg = (
-            state[name].to(self._gamma).clone() for name in ("H_diag", "sy", "yy", "sg", "yg")
+        names = ("H_diag", "products", "curvatures", "yy", "inverse")
+        self._gamma, self._products, self._curvatures, self._yy, self._inverse = (
+            state[name].to(self._gamma, copy=True) for name in names
         )
 
-    def _parts(self, ring: Tensor) -> list[Tensor]:
-        """The rows in use, oldest first, as one matrix or two."""
+    def _in_use(self) -> list[slice]:
+        """The rows in use, oldest first."""
         end = self._first + self._count
-        parts = ring[self._first : end], ring[: max(0, end - self._rows)]
-        return [part for part in parts if len(part)]
+        parts = slice(self._first, min(end, self._rows)), slice(0, max(0, end - self._rows))
+        return [part for part in parts if part.stop > part.start]
 
-    def _times(self, ring: Tensor, vector: Tensor) -> Tensor:
-        products = [part @ vector.to(ring.dtype) for part in self._parts(ring)]
-        return torch.cat(products).to(self._gamma.dtype)
-
-    def _scalar(self, value: Tensor) -> Tensor:
-        return value.to(self._gamma.dtype)[None]
-
-    def _combine(self, result: Tensor, ring: Tensor, factors: Tensor) -> None:
-        """Add the rows in use, each times its factor, to a vector."""
-        parts = self._parts(ring)
-        own_factors = torch.split(factors, [len(part) for part in parts])
-        for part, own in zip(parts, own_factors, strict=True):
-            if ring.dtype == result.dtype:
-                result.addmv_(part.mT, own.to(ring.dtype))
-            else:
-                result += own.to(ring.dtype) @ part
+    def _times(self, vector: Tensor) -> Tensor:
+        """S^T g and Y^T g, 2 x rows."""
+        vector = vector.to(self._s.dtype)
+        found = vector.new_zeros((2, self._rows))
+        for ring, products in zip((self._s, self._y), found, strict=True):
+            for rows in self._in_use():
+                torch.mv(ring[rows], vector, out=products[rows])
+        return found.to(self._gamma.dtype)
 
 
-def _bordered(matrix: Tensor, column: Tensor) -> Tensor:
-    """A matrix with another column, and the same as another row.
-
-    So Y^T Y stays symmetric; of S^T Y nobody looks below the diagonal.
-    """
-    return torch.cat([torch.cat([matrix, column[:-1, None]], 1), column[None]], 0)
+def _combine(result: Tensor, rows: Tensor, factors: Tensor) -> None:
+    """Add rows, each times its factor, to a vector."""
+    if rows.dtype == result.dtype:
+        result.addmv_(rows.mT, factors)
+    else:
+        result += factors @ rows

@@ -55,7 +55,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM") + (
 )
 # What is written, by suffix, and how: as good as the format gets within reason.
 WRITTEN: dict[str, dict[str, Any]] = {
-    ".png": {"format": "PNG"},
+    # Painted pictures hardly get smaller with more effort: by 4 to 9 % in three times the time,
+    # which on a GPU is that of twenty evaluations.
+    ".png": {"format": "PNG", "compress_level": 1},
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".webp": {"format": "WEBP", "quality": 95},
     ".tiff": {"format": "TIFF", "compression": "tiff_lzw"},

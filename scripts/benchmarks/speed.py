@@ -23,10 +23,10 @@ All work on the same image, content and style (white noise), with max pooling, t
 settings and the calibrated random weights of `nst.network.weights` (no download; the values do not
 matter for the time). In the first evaluation, which is not timed, the three loops must agree on the
 losses (bfloat16 to 5%). Then they take turns in one process: each repeat times every one of them
-once, over as many evaluations as last about 2 s, so that a slow spell of the machine meets all of
-them alike. One more, untimed, comes before each. nst and the convolutions run in the memory setting
-that nst makes (`nst.run.devices.memory_kept`), the two loops in that of a program of their own. The
-table shows medians over the repeats, of the seconds and of the ratios taken within each repeat (so
+once, over as many evaluations as last half a second, so that a slow spell of the machine meets all
+of them alike. One more, untimed, comes before each. nst and the convolutions run in the memory
+setting that nst makes (`nst.run.devices.memory_kept`), the two loops in that of a program of their
+own. The table shows medians over the repeats, of the seconds and of the ratios taken within each repeat (so
 they need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. `TFLOP/s`
 counts the multiplications and additions of the 13 convolutions, forward and to the input, and
 nothing else. On a GPU the clock is read only after the device has finished.
@@ -78,7 +78,7 @@ WITH_LBFGS = {
     NST + HALF: NST_LBFGS,
 }
 # Seconds that one repeat of one contender lasts at least, for the sake of fast devices.
-REPEAT_SECONDS = 2.0
+REPEAT_SECONDS = 0.5
 
 
 def measure(size: int, repeats: int, device: torch.device) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +52,8 @@ class Positions:
         """The part's share, B x C x C, of the mean over the whole of F_p F_p^T."""
         if self.weights is None:
             return over_positions(features) / self.count
-        return over_positions(features * self.weights.to(features).sqrt())
+        weights = self.weights.to(torch.promote_types(features.dtype, self.weights.dtype))
+        return over_positions(features * weights.sqrt())
 
 
 class Moments(ABC):
@@ -61,7 +63,13 @@ class Moments(ABC):
     so that parts of a picture add up, masks count, and weighted sums of several pictures' moments
     are a target too. Attributes are to be plain values or tensors, for they are part of a
     checkpoint's identity.
+
+    Attributes:
+        widens: whether `gather` takes features as the network has them, in bfloat16 maybe, and
+            computes in float32 from there; else it gets them in the image's type.
     """
+
+    widens: ClassVar[bool] = False
 
     @abstractmethod
     def gather(self, features: Tensor, positions: Positions) -> Tensor:

@@ -18,6 +18,8 @@ class Gaussian(Moments):
     either sign. Apple's GPUs have no float64, there they are in float32.
     """
 
+    widens = True
+
     def gather(self, features: Tensor, positions: Positions) -> Tensor:
         """B x C x (C + 1) of B x C x h x w: the means of F_p F_p^T, then those of F_p."""
         rows = features.shape[2]
@@ -27,7 +29,7 @@ class Gaussian(Moments):
         return torch.stack(parts).sum(0)
 
     def _band(self, features: Tensor, positions: Positions) -> Tensor:
-        features = features if features.device.type == "mps" else features.double()
+        features = features.float() if features.device.type == "mps" else features.double()
         means = positions.mean(features)
         return torch.cat([positions.products(features), means[..., None]], 2)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -31,6 +31,7 @@ class Gram(Moments):
     """
 
     normalization: Normalization = "chw"
+    widens: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.normalization not in ("chw", "hw"):

@@ -1,0 +1,112 @@
+"""Seconds of whole sweeps, from the command to the last picture, with the launchers of one machine.
+
+- `reference's four`: `experiment=reference optimizer=adam,lbfgs init=random,content`, 9800
+  evaluations, with both terms in one pass (`loss.joint=true`);
+- `eight`: eight runs of 300 evaluations each with L-BFGS, from noise of different seeds.
+
+Jobs go one after the other (`basic`), as one batch, or as four processes at a time (`joblib`, where
+that launcher is installed). Of what a sweep writes, intermediate images are left out. What a job
+counts as its own seconds is optimisation alone, from its first evaluation on; the rest of the wall
+clock is the start of the programs, pictures, the yardstick and files.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EVALUATIONS = 300
+LAUNCHERS = {
+    "basic": ["hydra/launcher=basic"],
+    "batch": ["hydra/launcher=batch"],
+    "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"],
+}
+
+
+def measure(
+    sizes: Sequence[int],
+    reference: Sequence[int],
+    precisions: Sequence[str],
+    launchers: Sequence[str],
+    device: str,
+) -> list[dict[str, Any]]:
+    """Run every sweep with every launcher, print and return what each took.
+
+    Args:
+        sizes: of `eight`, longest sides in px.
+        reference: of the reference's four runs, sides in px.
+        precisions: of the network.
+        launchers: of `LAUNCHERS`.
+        device: where.
+    """
+    found = []
+    for name, size, overrides in _sweeps(sizes, reference):
+        if not found:
+            columns = f"{'launcher':<10}{'seconds':>9}{'evaluations/s':>15}{'of the jobs':>13}"
+            print(f"\n{'sweep':<18}{'size':<6}{'precision':<11}{columns}")
+        for precision in precisions:
+            for launcher in launchers:
+                if launcher == "joblib" and not find_spec("hydra_plugins.hydra_joblib_launcher"):
+                    continue
+                given = [
+                    *overrides,
+                    *LAUNCHERS[launcher],
+                    f"precision={precision}",
+                    f"device={device}",
+                ]
+                figures = run(given)
+                found.append(
+                    {
+                        "sweep": name,
+                        "size": size,
+                        "precision": precision,
+                        "launcher": launcher,
+                        **figures,
+                    }
+                )
+                rate = figures["evaluations"] / figures["seconds"]
+                own = figures["evaluations"] / figures["optimisation"]
+                print(
+                    f"{name:<18}{size:<6}{precision:<11}{launcher:<10}{figures['seconds']:>9.1f}"
+                    f"{rate:>15.1f}{own:>13.1f}",
+                    flush=True,
+                )
+    return found
+
+
+def _sweeps(sizes: Sequence[int], reference: Sequence[int]) -> Iterator[tuple[str, int, list[str]]]:
+    both = ["optimizer=adam,lbfgs", "init=random,content"]
+    for size in reference:
+        preset = ["experiment=reference", "loss.joint=true"]
+        yield "reference's four", size, [*preset, *both, f"size={size}"]
+    for size in sizes:
+        seeds = ",".join(map(str, range(8)))
+        budget = f"budget.evaluations={EVALUATIONS}"
+        yield "eight", size, ["init=random", f"seed={seeds}", budget, f"size={size}"]
+
+
+def run(overrides: list[str]) -> dict[str, Any]:
+    """One sweep in a process of its own: its seconds, and its jobs' evaluations and seconds."""
+    with TemporaryDirectory() as folder:
+        fixed = ["model.weights=embedded", "output.image_every=null", f"hydra.sweep.dir={folder}"]
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "nst", *overrides, *fixed, "--multirun"],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        seconds = time.perf_counter() - began
+        results = [json.loads(path.read_text()) for path in Path(folder).glob("*/result.json")]
+    return {
+        "seconds": seconds,
+        "jobs": len(results),
+        "evaluations": sum(result["evaluations"] for result in results),
+        "optimisation": sum(result["seconds"] for result in results),
+    }
