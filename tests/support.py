@@ -87,7 +87,11 @@ def check_slopes(moved: Callable[[Tensor], Tensor], values: Tensor) -> None:
 
 
 def stylize(content: Picture, style: Picture, **options: Any) -> nst.Result:
-    """`nst.stylize` with all options side by side, each sorted into the group that it is of."""
+    """`nst.stylize` with all options side by side, each sorted into the group that it is of.
+
+    On the CPU, whose bits are the same every time, also where there is a GPU.
+    """
+    options = {"device": "cpu", **options}
     groups = {"loss": nst.Loss, "network": nst.Network, "compute": nst.Compute, "keep": nst.Keep}
     for group, kind in groups.items():
         own = {item.name: item.name for item in fields(kind)}

@@ -89,7 +89,7 @@ def test_a_history_that_cannot_fit_is_refused_before_the_run(
             optimizer=partial(make, history_size=size, max_iter=1),
             parametrization=nst.pixel,
             budget=nst.Budget(evaluations=evaluations),
-            compute=nst.Compute(memory="full"),
+            compute=nst.Compute("cpu", memory="full"),
         )
 
     evaluation = cost([(MSE(), ["relu4_2"]), (Gram(), ["relu5_1"])]).needed(32, 32)
@@ -137,6 +137,7 @@ def test_a_run_records_what_it_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         network=nst.Network("embedded"),
         parametrization=nst.pixel,
         budget=nst.Budget(evaluations=3),
+        compute=nst.Compute("cpu"),
     )
     assert result.chosen == {"history_size": 30, "history_precision": "fp32", "max_iter": 20}
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
+from nst.optim import lbfgs
 from nst.optim.lbfgs import LBFGS
 
 
@@ -276,3 +280,53 @@ def test_on_a_gpu_no_iteration_waits_for_it(max_step_rms: float | None) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert losses[-1] < losses[0]
+
+
+@dataclass
+class Settled:
+    """A readback that says no."""
+
+    launched: None
+
+    def wait(self) -> bool:
+        return False
+
+
+class Crossings(TorchDispatchMode):
+    """Notes operations that take or leave something on the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        everything, _ = tree_flatten((args, kwargs, result))
+        kinds = {one.device.type for one in everything if isinstance(one, Tensor)}
+        # A fill takes its value along when it is launched.
+        if len(kinds) > 1 and operation is not torch.ops.aten.fill_.Tensor:
+            self.found.append(str(operation))
+        return result
+
+
+@pytest.mark.parametrize("kept", [None, torch.bfloat16])
+def test_nothing_comes_from_the_host_in_a_gpus_step(
+    kept: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Tensor] = []
+    monkeypatch.setattr(lbfgs, "Readback", lambda tensor: Settled(read.append(tensor)))
+    with FakeTensorMode():  # the GPU need not be there
+        image = torch.zeros(1, 3, 8, 8, device="cuda", requires_grad=True)
+        options = {"history_size": 3, "max_iter": 6, "max_step_rms": 0.1, "first_step": 0.1}
+        optimizer = LBFGS([image], **options, history_dtype=kept)
+
+        def closure() -> Tensor:
+            image.grad = torch.ones_like(image)
+            return torch.ones((), device="cuda")
+
+        with Crossings() as crossings:
+            for _ in range(2):
+                optimizer.step(closure)
+        assert image.device.type == "cuda"
+    assert crossings.found == []
+    assert len(read) == 10

@@ -153,7 +153,7 @@ class History:
         # The inverse of [R r; 0 c] is [R^-1  -R^-1 r / c; 0  1 / c]. A pair that is left out has
         # zeros there, and nothing of it gets through.
         column = self._inverse @ sy
-        column[row] = -1
+        column[row].fill_(-1)  # an assignment would copy from the host, and wait for the device
         self._inverse[:, row] = torch.where(enough, column / -curvature, 0.0)
 
     def direction(self, gradient: Tensor) -> Tensor:

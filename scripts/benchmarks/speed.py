@@ -24,19 +24,19 @@ settings and the calibrated random weights of `nst.network.weights` (no download
 matter for the time). In the first evaluation, which is not timed, the three loops must agree on the
 losses (bfloat16 to 5%). Then they take turns in one process: each repeat times every one of them
 once, over as many evaluations as last half a second, so that a slow spell of the machine meets all
-of them alike. One more, untimed, comes before each. nst and the convolutions run in the memory
-setting that nst makes (`nst.run.devices.memory_kept`), the two loops in that of a program of their
-own. The table shows medians over the repeats, of the seconds and of the ratios taken within each repeat (so
-they need not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. `TFLOP/s`
-counts the multiplications and additions of the 13 convolutions, forward and to the input, and
-nothing else. On a GPU the clock is read only after the device has finished.
+of them alike. One more, untimed, comes before each. nst and the convolutions run with nst's
+settings (`memory_kept` and `deterministic` of `nst.run.devices`), the two loops with those of a
+program of their own. The table shows medians over the repeats, of the seconds and of the ratios
+taken within each repeat (so they need not be the ratios of the medians). Ratios are speeds: 2.00 is
+twice as fast. `TFLOP/s` counts the multiplications and additions of the 13 convolutions, forward
+and to the input, and nothing else. On a GPU the clock is read only after the device has finished.
 """
 
 import math
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import partial
 from statistics import median
 from typing import Any
@@ -53,7 +53,7 @@ from nst.objective.cost import LARGEST
 from nst.optim.lbfgs import LBFGS
 from nst.optim.optimizers import adam
 from nst.optim.schedules import Stage
-from nst.run.devices import memory_kept
+from nst.run.devices import deterministic, memory_kept
 from nst.run.records import Budget
 from nst.run.trainer import Trainer
 from reference_loop import ReferenceLoop, TextbookLoop
@@ -64,7 +64,7 @@ REFERENCE, TEXTBOOK, NST, FLOOR = "reference's loop", "textbook loop", "nst", "c
 HALF = ", bf16"
 PRODUCT = "matrix product"
 TORCH_LBFGS, NST_LBFGS, PLUS = "torch's L-BFGS", "nst's L-BFGS", " + L-BFGS"
-# What nst does not run, nor its memory setting.
+# What nst does not run, nor with its settings.
 OTHERS = (REFERENCE, TEXTBOOK, TORCH_LBFGS)
 # No evaluations, to be compared with each other alone.
 ASIDE = (PRODUCT, PRODUCT + HALF, TORCH_LBFGS, NST_LBFGS)
@@ -116,19 +116,20 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
     for suffix, precision in ("", "fp32"), (HALF, "bf16"):
         objectives[suffix] = common.objective(weights, content, style, precision)
 
-    def nst(objective: Objective, count: int) -> float:
+    trainers = {}
+    for suffix, objective in objectives.items():
         recorded = device.type == "cuda"
-        stages = [Stage(lambda: objective, (size, size), recorded=recorded)]
-        return Trainer(stages, image, adam, Budget(evaluations=count)).run().rows[0].total
-
+        stages = [Stage(lambda own=objective: own, (size, size), recorded=recorded)]
+        trainers[suffix] = Trainer(stages, image, adam, Budget(evaluations=1))
     totals = [reference.evaluate().item(), textbook.evaluate().item()]
-    for objective, tolerance in zip(objectives.values(), (1e-3, 5e-2), strict=True):
-        totals.append(nst(objective, 1))
+    for trainer, tolerance in zip(trainers.values(), (1e-3, 5e-2), strict=True):
+        with deterministic(False):
+            totals.append(trainer.run().rows[0].total)
         if not all(math.isclose(total, totals[0], rel_tol=tolerance) for total in totals):
             sys.exit(f"the loops' total losses differ: {totals}")
     found = {REFERENCE: repeated(reference.evaluate), TEXTBOOK: repeated(textbook.evaluate)}
     for suffix, objective in objectives.items():
-        found[NST + suffix] = partial(nst, objective)
+        found[NST + suffix] = partial(go_on, trainers[suffix])
         found[FLOOR + suffix] = bare_convolutions(objective, image)
     for suffix, dtype in ("", torch.float32), (HALF, torch.bfloat16):
         matrix = torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=device, dtype=dtype)
@@ -136,6 +137,12 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
     found[TORCH_LBFGS] = lbfgs_iteration(torch.optim.LBFGS, image)
     found[NST_LBFGS] = lbfgs_iteration(LBFGS, image)
     return found
+
+
+def go_on(trainer: Trainer, count: int) -> None:
+    """So many evaluations more; what a GPU records for them is recorded by then."""
+    trainer.budget = Budget(evaluations=trainer.state.at.evaluation + count)
+    trainer.run()
 
 
 def lbfgs_iteration(make: Callable[..., Optimizer], image: Tensor) -> Evaluate:
@@ -193,12 +200,15 @@ def take_turns(
 ) -> dict[str, list[float]]:
     """Seconds per evaluation: for each name one figure per repeat.
 
-    `piece` is for nst's memory setting.
+    `piece` is for nst's setting of memory.
     """
 
     def timed(name: str, count: int) -> float:
         evaluate = evaluates[name]
-        with nullcontext() if name in OTHERS else memory_kept(device, piece):
+        with ExitStack() as settings:
+            if name not in OTHERS:
+                settings.enter_context(memory_kept(device, piece))
+                settings.enter_context(deterministic(False))
             evaluate(1)
             synchronize(device)
             start = time.perf_counter()
