@@ -121,6 +121,12 @@ def test_same_seed_same_bytes_other_seed_other_bytes(content_path: Path, style_p
     assert one == two != other
 
 
+@pytest.mark.parametrize("sinks", [[print], [None], print])
+def test_what_is_no_sink_is_refused(sinks) -> None:
+    with pytest.raises(nst.InputError, match="sinks"):
+        nst.Keep(sinks=sinks)
+
+
 def test_sinks_see_start_rows_images_and_end(content_path: Path, style_path: Path) -> None:
     events: list[str] = []
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from PIL import Image
 from torch import Tensor
@@ -235,6 +235,7 @@ class Result:
         return f'<img alt="result" src="data:image/png;base64,{png}"><table>{rows}</table>'
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Something that wants to see the run as it goes."""
 

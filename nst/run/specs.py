@@ -236,6 +236,12 @@ class Keep:
         if self.checkpoint_seconds is not None:
             _at_least_0("checkpoint_seconds", self.checkpoint_seconds)
         one_of("saved_as", self.saved_as, tuple(images.WRITTEN))
+        if not isinstance(self.sinks, list | tuple):
+            raise InputError(f"sinks must be a list, not {self.sinks!r}")
+        for sink in self.sinks:
+            if not isinstance(sink, Sink):
+                methods = "on_start, on_evaluation, on_image and on_end"
+                raise InputError(f"sinks: {sink!r} is not an object with {methods}")
 
 
 def at_least_1(name: str, value: object) -> None:
