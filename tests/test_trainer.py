@@ -136,6 +136,21 @@ def test_request_to_stop_interrupts_after_the_evaluation() -> None:
     assert len(outcome.rows) == 3
 
 
+def test_nobody_sees_a_row_before_a_stop_would_be_heard() -> None:
+    """Whoever reads the first row in a file and then sends a signal has the run saved."""
+    seen: list[str] = []
+
+    class Watch(Recorder):
+        def on_evaluation(self, row: Row) -> None:
+            seen.append("row")
+
+    def asked() -> None:
+        seen.append("asked")
+
+    trainer(Budget(evaluations=2), sinks=[Watch()], stop_requested=asked).run()
+    assert seen == ["asked", "row"] * 2
+
+
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("make", [optimizers.adam, optimizers.lbfgs])
 def test_sinks_get_every_row_and_the_image_that_each_named_evaluation_measured(make, ahead) -> None:

@@ -256,9 +256,10 @@ class Trainer:
         if fault and fault.kind == "non_finite":
             raise _Bad(fault, row)  # no row: JSON and TensorBoard know no NaN
         state.add(row, image)
+        # Asked before anybody sees the row: from then on there is something to be saved.
+        stop = self._wants_to_stop()
         for sink in self.sinks:
             sink.on_evaluation(row)
-        stop = self._wants_to_stop()
         if self._wants_image(row.evaluation) or (stop and self.image_every):
             with state.clock.paused():
                 for sink in self.sinks:
