@@ -29,7 +29,7 @@ from nst.pictures import images
 from nst.run.devices import resolve_device
 from nst.run.records import Row
 from nst.run.results import Result, Start
-from nst.run.tracking import TensorBoard, Tracker
+from nst.run.tracking import JsonLines, TensorBoard, Tracker
 from support import stylize
 
 SHALLOW = {
@@ -121,7 +121,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes(content_path: Path, style_p
     assert one == two != other
 
 
-@pytest.mark.parametrize("sinks", [[print], [None], print])
+@pytest.mark.parametrize("sinks", [[print], [None], [JsonLines], print])
 def test_what_is_no_sink_is_refused(sinks) -> None:
     with pytest.raises(nst.InputError, match="sinks"):
         nst.Keep(sinks=sinks)

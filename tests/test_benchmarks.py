@@ -8,9 +8,11 @@ import pytest
 
 import bench
 from benchmarks import common, race, speed, sweeps
+from nst.cli import schema
 from nst.network.weights import resolve
 from nst.pictures import images
 from reference_loop import TextbookLoop
+from support import composed
 
 
 @pytest.mark.slow
@@ -76,17 +78,29 @@ def test_sweeps(
 ) -> None:
     monkeypatch.setattr(sweeps, "EVALUATIONS", 2)
     path = tmp_path / "report.json"
-    line = f"bench.py --size --sweeps 32 --precision fp32 --launchers basic batch --json {path}"
+    line = f"bench.py --size --sweeps 32 --precision fp32 --launchers batch --json {path}"
     monkeypatch.setattr(sys, "argv", line.split())
     bench.main()
-    found = json.loads(path.read_text())["sweeps"]
-    assert [one["launcher"] for one in found] == ["basic", "batch"]
-    for one in found:
-        assert (one["jobs"], one["evaluations"]) == (8, 16)
-        assert 0 < one["optimisation"]
-        assert 0 < one["seconds"]
-    printed = capsys.readouterr().out
-    assert all(f"{one['launcher']:<10}{one['seconds']:>9.1f}" in printed for one in found)
+    (found,) = json.loads(path.read_text())["sweeps"]
+    assert (found["sweep"], found["launcher"], found["size"]) == ("eight", "batch", 32)
+    assert (found["jobs"], found["evaluations"]) == (8, 16)
+    assert 0 < found["optimisation"]
+    assert 0 < found["seconds"]
+    assert f"batch     {found['seconds']:>9.1f}" in capsys.readouterr().out
+
+
+def test_every_sweep_is_one_that_nst_takes() -> None:
+    for _, size, overrides in sweeps.commands([64], [32]):
+        first = [override.partition(",")[0] for override in overrides]
+        assert schema.validate(composed(*first)).size == size
+
+
+def test_a_launcher_that_is_not_installed_is_left_out_and_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweeps, "_is_installed", lambda distribution: False)
+    assert sweeps.measure([64], [], ["fp32"], ["joblib"], "cpu") == []
+    assert "joblib: hydra-joblib-launcher is not installed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

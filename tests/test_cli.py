@@ -364,7 +364,7 @@ BAD = [
     (["checkpoint.every=soon"], "checkpoint.every must be evaluations, such as 100, or seconds"),
     (["checkpoint.every=0"], "checkpoint.every must be greater than 0"),
     (["resume=nowhere"], "resume=nowhere: no run was started there"),
-    (["name=../up", "--multirun"], "name=../up: must be a folder below outputs"),
+    (["name=../up", "--multirun"], "name must not contain .."),
     (["resume=nowhere", "--multirun"], "a sweep is gone on with by the same command"),
     (["experiment=reference", "optimizer._target_=torch.optim.SGD"], "not for SGD"),
 ]

@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from nst.run.devices import deterministic
 from support import TINY
 
 # Prints pages that the system had to find for 768 MiB of tensors, and bytes in memory, in units
@@ -93,19 +91,3 @@ def test_a_sweep_does_without_what_windows_lacks(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list(tmp_path.glob("outputs/s/*/result.png"))) == 2
-
-
-def test_a_gpu_may_look_for_its_fastest_algorithms_unless_bits_are_to_be_the_same() -> None:
-    def looks() -> bool:
-        return torch.backends.cudnn.benchmark
-
-    before = looks()
-    with deterministic(False):
-        assert looks()
-        with deterministic(True):
-            assert not looks()
-        assert looks()
-    with deterministic(True), deterministic(False):  # as the caller has it
-        assert not looks()
-        assert torch.are_deterministic_algorithms_enabled()
-    assert looks() == before

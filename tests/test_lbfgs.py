@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -282,16 +281,6 @@ def test_on_a_gpu_no_iteration_waits_for_it(max_step_rms: float | None) -> None:
     assert losses[-1] < losses[0]
 
 
-@dataclass
-class Settled:
-    """A readback that says no."""
-
-    launched: None
-
-    def wait(self) -> bool:
-        return False
-
-
 class Crossings(TorchDispatchMode):
     """Notes operations that take or leave something on the host."""
 
@@ -314,7 +303,15 @@ def test_nothing_comes_from_the_host_in_a_gpus_step(
     kept: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Tensor] = []
-    monkeypatch.setattr(lbfgs, "Readback", lambda tensor: Settled(read.append(tensor)))
+
+    class NotSettled:
+        def __init__(self, flag: Tensor) -> None:
+            read.append(flag)
+
+        def wait(self) -> bool:
+            return False
+
+    monkeypatch.setattr(lbfgs, "Readback", NotSettled)
     with FakeTensorMode():  # the GPU need not be there
         image = torch.zeros(1, 3, 8, 8, device="cuda", requires_grad=True)
         options = {"history_size": 3, "max_iter": 6, "max_step_rms": 0.1, "first_step": 0.1}

@@ -43,7 +43,7 @@ def test_sums_of_many_positions_on_a_gpu(layout: torch.memory_format) -> None:
     found = products.over_positions(made.to(memory_format=layout))
     exact = made[0].flatten(1).double() @ made[0].flatten(1).double().mT
     assert found.dtype is torch.float32
-    assert ((found[0] - exact).norm() / exact.norm()).item() < 1e-3
+    assert ((found[0] - exact).norm() / exact.norm()).item() < 2e-4
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -428,6 +428,20 @@ def test_blends_of_pictures(weights: Weights, statistic: Statistic) -> None:
     assert between not in (alike, found(Source(two * 2)))
 
 
+@pytest.mark.parametrize("statistic", [Gram(), Covariance()], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("masked", [False, True])
+def test_features_in_bfloat16_are_gathered_as_exactly_as_in_float32(
+    statistic: Moments, masked: bool
+) -> None:
+    features = torch.rand(1, 5, 12, 20).to(torch.bfloat16, memory_format=torch.channels_last)
+    mask = torch.rand(1, 1, 12, 20)
+    positions = Positions((1, 5, 12, 20), mask / mask.sum() if masked else None)
+    assert statistic.widens
+    found = statistic.gather(features, positions)
+    exact = statistic.gather(features.double(), positions)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-8)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @of_all
 def test_graph_of_a_gpu(

@@ -336,6 +336,22 @@ def test_run_is_not_resumed_with_less_than_it_had_reached_beyond_its_checkpoint(
     assert len(resumed(path, MAKERS["lbfgs"]).rows) == 12
 
 
+def test_checkpoint_whose_history_was_kept_otherwise_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    asked = iter([None, None, None, None, "SIGTERM"])
+    trainer(
+        Budget(evaluations=12),
+        MAKERS["lbfgs"],
+        checkpoint_path=path,
+        stop_requested=lambda: next(asked),
+    ).run()
+    saved = checkpoint.load(path)
+    del saved["optimizer"]["state"][0]["inverse"]
+    checkpoint.save(saved, path)
+    with pytest.raises(checkpoint.CheckpointError, match=r"another version of nst .*'inverse'"):
+        trainer(Budget(evaluations=12), MAKERS["lbfgs"]).restore(path)
+
+
 def test_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
     checkpoint.save({"image": torch.ones(1), "optimizer": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(checkpoint.CheckpointError, match="another version of nst"):

@@ -188,11 +188,6 @@ class SweepCallback(Callback):
         """Refuse a bad config or folder, and note the sweep's folder and what is not swept."""
         folder = SweepCallback.folder = Path(config.hydra.sweep.dir)
         with _refusing():
-            if ".." in Path(str(config.name)).parts:
-                raise InputError(
-                    f"name={config.name}: must be a folder below outputs "
-                    "(hydra.sweep.dir=PATH puts a sweep elsewhere)"
-                )
             parser = OverridesParser.create(GlobalHydra.instance().config_loader())
             parsed = parser.parse_overrides(_as_given(config.hydra.overrides.task))
             combined = study.overrides(config.study, parsed, parser)

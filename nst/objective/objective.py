@@ -28,9 +28,9 @@ from nst.errors import InputError
 from nst.network.vgg import VGG
 from nst.objective import masks, tiling
 from nst.objective.cost import cost
-from nst.objective.statistics import Comparison, Distribution, Moments, Positions
+from nst.objective.statistics import Comparison, Distribution, Moments, Positions, Statistic
 from nst.objective.terms import Measure, Region, Source, Term, Terms, weighed
-from nst.objective.tiling import BAND, BAND_ON_GPU, Tile, Window
+from nst.objective.tiling import Tile, Window, band_height
 from nst.objective.variation import Norm, total_variation, variation_in_bands
 from nst.pictures.regions import Border
 
@@ -419,9 +419,12 @@ class Objective:
         """What the measures' statistics gather from B images, by the measures' keys."""
         found: dict[str, Tensor] = {}
         for tap, window, core in self._cores(passes):
-            for measure in aims.at(tap):
-                key = measure.key
-                share = self._gather(measure, core, images, aims, window)
+            measures = aims.at(tap)
+            widened = all(_widens(measure.statistic) for measure in measures)
+            exact = core if widened else core.to(images.dtype)
+            for measure in measures:
+                key, features = measure.key, core if _widens(measure.statistic) else exact
+                share = self._gather(measure, features, images, aims, window)
                 if isinstance(measure.statistic, Distribution):
                     if key not in found:
                         shape = *share.shape[:2], *self._positions(images, tap).shape[2:]
@@ -436,8 +439,6 @@ class Objective:
     ) -> Tensor:
         """What a measure's statistic gathers of a part of images, which `window` says."""
         statistic = measure.statistic
-        if not (isinstance(statistic, Moments) and statistic.widens):
-            features = features.to(images.dtype)
         positions = self._positions(images, measure.tap, aims.masks.get(measure.key))
         if not isinstance(statistic, Comparison):
             return statistic.gather(features, positions.at(window))
@@ -552,6 +553,10 @@ def _network_dtype(precision: Precision, image: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else image
 
 
+def _widens(statistic: Statistic) -> bool:
+    return isinstance(statistic, Moments) and statistic.widens
+
+
 def _key(source: Source, tap: str) -> str:
     return f"{id(source)}/{tap}"
 
@@ -577,7 +582,7 @@ def _add_pullback(
         window: the part's rows and columns.
     """
     rows, columns = window
-    height = BAND_ON_GPU if features.is_cuda else BAND
+    height = band_height(features.device)
     for first in range(rows.start, rows.stop, height):
         band = slice(first, min(first + height, rows.stop)), columns
         own = slice(band[0].start - rows.start, band[0].stop - rows.start)

@@ -28,10 +28,6 @@ from torch.autograd.function import once_differentiable
 from nst.network.vgg import VGG, Pooled
 
 Window = tuple[slice, slice]
-# Rows of a feature map at a time where what is computed of them is as large as they are.
-BAND = 64
-# A GPU takes longer to start with some rows than it takes for them.
-BAND_ON_GPU = 512
 
 
 @dataclass(frozen=True)
@@ -139,6 +135,14 @@ def features(
             yield name, pixels
         if not left:
             return
+
+
+def band_height(device: torch.device) -> int:
+    """Rows of a feature map at a time where what is computed of them is as large as they are.
+
+    A GPU takes longer to begin with a few rows than it takes for them.
+    """
+    return 512 if device.type == "cuda" else 64
 
 
 class Differentiated(torch.autograd.Function):

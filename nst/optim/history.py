@@ -96,10 +96,10 @@ class History:
     """The last pairs, as rows of two rings, and what is known of their products with each other.
 
     A ring has `max_iter` rows more than there are pairs in use, so that the pairs of a state before
-    a step are still there after it. What is known of a pair has its row's place, and is 0 where a
-    row is not in use, so that nothing need be put into the order of age: R is never written down,
-    but R^-1, which a new pair gives another column, and which loses a row and a column with the
-    oldest.
+    a step are still there after it. What is known of a pair has its row's place, so that nothing
+    need be put into the order of age: R is never written down, but R^-1, which a new pair gives
+    another column, and which loses a row with the oldest. There the rows and columns that are not
+    in use are 0, and nothing of what else is left of them gets through.
 
     Args:
         like: gives the rows' length and device.
@@ -119,7 +119,7 @@ class History:
         self._products = like.new_zeros((2, self._rows), dtype=small)
         self._curvatures = like.new_zeros(self._rows, dtype=small)
         self._yy = like.new_zeros((self._rows, self._rows), dtype=small)
-        self._inverse = self._yy.clone()
+        self._inverse = torch.zeros_like(self._yy)
         self._gamma = like.new_ones((), dtype=small)
 
     def add(self, direction: Tensor, length: Tensor, before: Tensor, gradient: Tensor) -> None:
@@ -133,7 +133,6 @@ class History:
         """
         if self._count == self._size:
             self._inverse[self._first] = 0
-            self._inverse[:, self._first] = 0
             self._first = (self._first + 1) % self._rows
             self._count -= 1
         row = (self._first + self._count) % self._rows

@@ -239,7 +239,7 @@ class Keep:
         if not isinstance(self.sinks, list | tuple):
             raise InputError(f"sinks must be a list, not {self.sinks!r}")
         for sink in self.sinks:
-            if not isinstance(sink, Sink):
+            if not isinstance(sink, Sink) or isinstance(sink, type):
                 methods = "on_start, on_evaluation, on_image and on_end"
                 raise InputError(f"sinks: {sink!r} is not an object with {methods}")
 

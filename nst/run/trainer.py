@@ -97,7 +97,8 @@ class Trainer:
         checkpoint_every: evaluations after which the next completed step saves the state.
         checkpoint_seconds: seconds of optimisation likewise.
         identity: what a checkpoint must have been made with to be gone on from, by name.
-        stop_requested: asked once per evaluation; a reason ends the run as `interrupted`.
+        stop_requested: asked once per evaluation, before the sinks get its row; a reason ends the
+            run as `interrupted`.
         state: all that changes.
     """
 
@@ -147,7 +148,12 @@ class Trainer:
         """
         saved = checkpoint.load(path)
         checkpoint.check_identity(path, saved.get("identity"), self.identity)
-        self.state.restore(saved)
+        try:
+            self.state.restore(saved)
+        except KeyError as missing:
+            raise checkpoint.CheckpointError(
+                f"{path}: of another version of nst (it lacks {missing})"
+            ) from None
         at = self.state.at
         self._saved_at = at.evaluation, self.state.clock.seconds
         # An earlier version's says nothing of what came after the state.

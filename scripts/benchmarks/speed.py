@@ -8,7 +8,7 @@ numbers. Timed are
 - `textbook loop`: `TextbookLoop` of the same file, frozen, cut at the deepest tap, with the targets
   computed once;
 - `nst`: one evaluation of `nst.run.trainer.Trainer` (so its bookkeeping counts against nst), and
-  the same with the network in bfloat16 (`precision=bf16`);
+  the same with the network in bfloat16 (`precision=bf16`), on CUDA rounded to tf32 too;
 - `convolutions`: the 13 convolutions up to conv5_1 on the inputs that nst gives them, in nst's
   memory layout and precision, each forward and backward to its input. No evaluation can do without
   them, so that they are the floor for torch's convolutions;
@@ -25,11 +25,12 @@ matter for the time). In the first evaluation, which is not timed, the three loo
 losses (bfloat16 to 5%). Then they take turns in one process: each repeat times every one of them
 once, over as many evaluations as last half a second, so that a slow spell of the machine meets all
 of them alike. One more, untimed, comes before each. nst and the convolutions run with nst's
-settings (`memory_kept` and `deterministic` of `nst.run.devices`), the two loops with those of a
-program of their own. The table shows medians over the repeats, of the seconds and of the ratios
-taken within each repeat (so they need not be the ratios of the medians). Ratios are speeds: 2.00 is
-twice as fast. `TFLOP/s` counts the multiplications and additions of the 13 convolutions, forward
-and to the input, and nothing else. On a GPU the clock is read only after the device has finished.
+settings (`memory_kept` and `tf32` of `nst.run.devices`), the two loops with those of a program of
+their own, whose convolutions CUDA rounds to tf32. The table shows medians over the repeats, of the
+seconds and of the ratios taken within each repeat (so they need not be the ratios of the medians).
+Ratios are speeds: 2.00 is twice as fast. `TFLOP/s` counts the multiplications and additions of the
+13 convolutions, forward and to the input, and nothing else. On a GPU the clock is read only after
+the device has finished.
 """
 
 import math
@@ -48,12 +49,12 @@ from torch.optim import Optimizer
 from benchmarks import common
 from nst.network.architecture import VGG_19
 from nst.network.weights import Weights, random_weights
-from nst.objective import Objective
+from nst.objective import Objective, Precision
 from nst.objective.cost import LARGEST
 from nst.optim.lbfgs import LBFGS
 from nst.optim.optimizers import adam
 from nst.optim.schedules import Stage
-from nst.run.devices import deterministic, memory_kept
+from nst.run.devices import memory_kept, tf32
 from nst.run.records import Budget
 from nst.run.trainer import Trainer
 from reference_loop import ReferenceLoop, TextbookLoop
@@ -61,7 +62,7 @@ from reference_loop import ReferenceLoop, TextbookLoop
 # Does so many evaluations.
 Evaluate = Callable[[int], object]
 REFERENCE, TEXTBOOK, NST, FLOOR = "reference's loop", "textbook loop", "nst", "convolutions"
-HALF = ", bf16"
+HALF, ROUNDED = ", bf16", ", tf32"
 PRODUCT = "matrix product"
 TORCH_LBFGS, NST_LBFGS, PLUS = "torch's L-BFGS", "nst's L-BFGS", " + L-BFGS"
 # What nst does not run, nor with its settings.
@@ -75,9 +76,10 @@ WITH_LBFGS = {
     REFERENCE: TORCH_LBFGS,
     TEXTBOOK: TORCH_LBFGS,
     NST: NST_LBFGS,
+    NST + ROUNDED: NST_LBFGS,
     NST + HALF: NST_LBFGS,
 }
-# Seconds that one repeat of one contender lasts at least, for the sake of fast devices.
+# Seconds that one repeat of one contender lasts about at least, for the sake of fast devices.
 REPEAT_SECONDS = 0.5
 
 
@@ -92,6 +94,8 @@ def measure(size: int, repeats: int, device: torch.device) -> dict[str, Any]:
     evaluates = contenders(random_weights(0), size, device)
     seconds = take_turns(evaluates, repeats, device, LARGEST * size**2)
     for name, iteration in WITH_LBFGS.items():
+        if name not in seconds:
+            continue
         pairs = zip(seconds[name], seconds[iteration], strict=True)
         seconds[name + PLUS] = [a + b for a, b in pairs]
     summary = summarise(seconds, convolution_flops(size))
@@ -113,17 +117,18 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
     reference = ReferenceLoop(state, content, style, image)
     textbook = TextbookLoop(state, content, style, image)
     objectives = {}
-    for suffix, precision in ("", "fp32"), (HALF, "bf16"):
+    for suffix, precision in precisions(device).items():
         objectives[suffix] = common.objective(weights, content, style, precision)
 
     trainers = {}
+    recorded = device.type == "cuda"
     for suffix, objective in objectives.items():
-        recorded = device.type == "cuda"
         stages = [Stage(lambda own=objective: own, (size, size), recorded=recorded)]
         trainers[suffix] = Trainer(stages, image, adam, Budget(evaluations=1))
     totals = [reference.evaluate().item(), textbook.evaluate().item()]
-    for trainer, tolerance in zip(trainers.values(), (1e-3, 5e-2), strict=True):
-        with deterministic(False):
+    for suffix, trainer in trainers.items():
+        tolerance = 5e-2 if suffix == HALF else 1e-3
+        with tf32(suffix == ROUNDED):
             totals.append(trainer.run().rows[0].total)
         if not all(math.isclose(total, totals[0], rel_tol=tolerance) for total in totals):
             sys.exit(f"the loops' total losses differ: {totals}")
@@ -139,10 +144,17 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
     return found
 
 
+def precisions(device: torch.device) -> dict[str, Precision]:
+    """Those of nst's network by what its rows are called; a CPU rounds nothing to tf32."""
+    rounded: dict[str, Precision] = {ROUNDED: "tf32"} if device.type == "cuda" else {}
+    return {"": "fp32", **rounded, HALF: "bf16"}
+
+
 def go_on(trainer: Trainer, count: int) -> None:
     """So many evaluations more; what a GPU records for them is recorded by then."""
     trainer.budget = Budget(evaluations=trainer.state.at.evaluation + count)
-    trainer.run()
+    if (reason := trainer.run().stop_reason) != "evaluations":
+        sys.exit(f"nst stopped early: {reason}")
 
 
 def lbfgs_iteration(make: Callable[..., Optimizer], image: Tensor) -> Evaluate:
@@ -208,7 +220,7 @@ def take_turns(
         with ExitStack() as settings:
             if name not in OTHERS:
                 settings.enter_context(memory_kept(device, piece))
-                settings.enter_context(deterministic(False))
+                settings.enter_context(tf32(name.endswith(ROUNDED)))
             evaluate(1)
             synchronize(device)
             start = time.perf_counter()
@@ -255,7 +267,8 @@ def summarise(
             continue
         plus = PLUS if name.endswith(PLUS) else ""
         columns = {"x reference": REFERENCE + plus, "x textbook": TEXTBOOK + plus}
-        columns["x floor"] = FLOOR + (HALF if HALF in name else "")
+        own_precision = next((one for one in (HALF, ROUNDED) if one in name), "")
+        columns["x floor"] = FLOOR + own_precision
         for column, other in columns.items():
             ratios = (a / b for a, b in zip(seconds[other], own, strict=True))
             summary[name][column] = median(ratios)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -45,15 +45,17 @@ def measure(
         launchers: of `LAUNCHERS`.
         device: where.
     """
-    found = []
-    for name, size, overrides in _sweeps(sizes, reference):
-        if not found:
-            columns = f"{'launcher':<10}{'seconds':>9}{'evaluations/s':>15}{'of the jobs':>13}"
-            print(f"\n{'sweep':<18}{'size':<6}{'precision':<11}{columns}")
+    found: list[dict[str, Any]] = []
+    if not (sizes or reference):
+        return found
+    if "joblib" in launchers and not _is_installed("hydra-joblib-launcher"):
+        print("\njoblib: hydra-joblib-launcher is not installed")
+        launchers = [launcher for launcher in launchers if launcher != "joblib"]
+    columns = f"{'launcher':<10}{'seconds':>9}{'evaluations/s':>15}{'of the jobs':>13}"
+    print(f"\n{'sweep':<18}{'size':<6}{'precision':<11}{columns}")
+    for name, size, overrides in commands(sizes, reference):
         for precision in precisions:
             for launcher in launchers:
-                if launcher == "joblib" and not find_spec("hydra_plugins.hydra_joblib_launcher"):
-                    continue
                 given = [
                     *overrides,
                     *LAUNCHERS[launcher],
@@ -80,7 +82,18 @@ def measure(
     return found
 
 
-def _sweeps(sizes: Sequence[int], reference: Sequence[int]) -> Iterator[tuple[str, int, list[str]]]:
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def commands(
+    sizes: Sequence[int], reference: Sequence[int]
+) -> Iterator[tuple[str, int, list[str]]]:
+    """Name, size and overrides of each sweep."""
     both = ["optimizer=adam,lbfgs", "init=random,content"]
     for size in reference:
         preset = ["experiment=reference", "loss.joint=true"]

@@ -6,6 +6,7 @@ into these very objects and checks the ranges.
 """
 
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -113,6 +114,11 @@ class RunConf:
                     at_least(key, number, 0)
         for key in ("content", "name", "resume", "device"):
             not_blank(key, getattr(self, key))
+        if ".." in Path(self.name).parts:
+            raise InputError(
+                f"name must not contain .., which leaves outputs, not {self.name} "
+                "(hydra.sweep.dir=PATH puts a sweep elsewhere)"
+            )
         at_least("tile_size", self.tile_size, 64)
         at_least("seed", self.seed, 0)
 

@@ -66,7 +66,7 @@ class Moments(ABC):
 
     Attributes:
         widens: whether `gather` takes features as the network has them, in bfloat16 maybe, and
-            computes in float32 from there; else it gets them in the image's type.
+            computes in float32 at least; else it gets them in the image's type. Of its kinds too.
     """
 
     widens: ClassVar[bool] = False

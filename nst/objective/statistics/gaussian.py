@@ -5,7 +5,7 @@ from torch import Tensor
 
 from nst.objective.products import over_channels
 from nst.objective.statistics.base import Moments, Positions
-from nst.objective.tiling import BAND
+from nst.objective.tiling import band_height
 
 _ALL = slice(None)
 
@@ -22,9 +22,9 @@ class Gaussian(Moments):
 
     def gather(self, features: Tensor, positions: Positions) -> Tensor:
         """B x C x (C + 1) of B x C x h x w: the means of F_p F_p^T, then those of F_p."""
-        rows = features.shape[2]
+        rows, height = features.shape[2], band_height(features.device)
         # Some rows at a time: all in float64 would be larger than the features of the whole pass.
-        bands = [slice(first, first + BAND) for first in range(0, rows, BAND)]
+        bands = [slice(first, first + height) for first in range(0, rows, height)]
         parts = [self._band(features[..., band, :], positions.at((band, _ALL))) for band in bands]
         return torch.stack(parts).sum(0)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -31,7 +31,8 @@ class Gram(Moments):
     """
 
     normalization: Normalization = "chw"
-    widens: ClassVar[bool] = True
+
+    widens = True
 
     def __post_init__(self) -> None:
         if self.normalization not in ("chw", "hw"):
