@@ -61,7 +61,7 @@ def test_paths_pictures_and_tensors_give_the_same_picture(
         assert np.array_equal(first, np.asarray(result.picture))
 
 
-def test_panels_of_large_pictures_are_lowered(tmp_path: Path, style_path: Path) -> None:
+def test_tensorboard_shows_smaller_copies_of_large_images(tmp_path: Path, style_path: Path) -> None:
     board = TensorBoard(tmp_path, "", lambda start: {})
     with board:
         run(
@@ -71,10 +71,12 @@ def test_panels_of_large_pictures_are_lowered(tmp_path: Path, style_path: Path) 
             style_scale=0.1,
             budget=nst.Budget(evaluations=1),
             sinks=[board],
+            image_every=1,
         )
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
-    (panel,) = events.Images("image/content_style_result")
-    assert panel.height == 1024
+    for tag in ("image/content_style_result", "image/current"):
+        (image,) = events.Images(tag)
+        assert image.height == 1024
 
 
 @pytest.mark.parametrize("color", [nst.colors.Transfer(), nst.colors.Content()])

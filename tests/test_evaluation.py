@@ -16,7 +16,7 @@ from nst.objective import Objective, transfer
 from nst.optim import parametrizations
 from nst.optim.lbfgs import LBFGS
 from nst.run import evaluation
-from nst.run.devices import tf32
+from nst.run.devices import deterministic, tf32
 from nst.run.evaluation import Evaluated, Evaluation
 from support import same_memory
 
@@ -120,6 +120,15 @@ def test_without_a_graph_that_can_be_trusted_kernels_are_launched_one_by_one(
     (message,) = caplog.messages  # said once, not at every evaluation
     assert message.startswith(f"No CUDA graph: {reason}")
     assert "\n" not in message
+
+
+def test_cudnn_tries_its_algorithms_unless_bits_are_to_be_the_same() -> None:
+    before = torch.backends.cudnn.benchmark
+    with evaluation._fastest():
+        assert torch.backends.cudnn.benchmark
+    with deterministic(True), evaluation._fastest():
+        assert not torch.backends.cudnn.benchmark
+    assert torch.backends.cudnn.benchmark == before
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

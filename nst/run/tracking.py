@@ -23,7 +23,7 @@ from nst.run.results import Result, Start
 
 log = logging.getLogger(__name__)
 
-# px; several large pictures side by side would be more than a page shows.
+# px; larger pictures, and several side by side, would be more than a page shows.
 _HIGHEST_PANEL = 1024
 
 
@@ -184,8 +184,8 @@ class TensorBoard(Tracker):
         self._previous = row
 
     def on_image(self, evaluation: int, image: Tensor) -> None:
-        """Show one intermediate image."""
-        self._image("image/current", images.to_unit_tensor(image), evaluation)
+        """Show one intermediate image, of a large one a smaller copy."""
+        self._image("image/current", _side_by_side([image]), evaluation)
 
     def on_end(self, result: Result) -> None:
         """Show content, style and result side by side, and the row of the hparams table."""
