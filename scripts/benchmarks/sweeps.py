@@ -51,6 +51,8 @@ def measure(
     if "joblib" in launchers and not _is_installed("hydra-joblib-launcher"):
         print("\njoblib: hydra-joblib-launcher is not installed")
         launchers = [launcher for launcher in launchers if launcher != "joblib"]
+        if not launchers:
+            return found
     columns = f"{'launcher':<10}{'seconds':>9}{'evaluations/s':>15}{'of the jobs':>13}"
     print(f"\n{'sweep':<18}{'size':<6}{'precision':<11}{columns}")
     for name, size, overrides in commands(sizes, reference):
