@@ -236,7 +236,7 @@ class Keep:
         if self.checkpoint_seconds is not None:
             _at_least_0("checkpoint_seconds", self.checkpoint_seconds)
         one_of("saved_as", self.saved_as, tuple(images.WRITTEN))
-        if not isinstance(self.sinks, list | tuple):
+        if not isinstance(self.sinks, Sequence):
             raise InputError(f"sinks must be a list, not {self.sinks!r}")
         for sink in self.sinks:
             if not isinstance(sink, Sink) or isinstance(sink, type):
