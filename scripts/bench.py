@@ -37,10 +37,10 @@ from nst.run.devices import resolve_device, wake
 def main() -> None:
     """Read the command line, measure, print, write."""
     parser = argparse.ArgumentParser(description="Measure nst beside textbook loops.")
-    add = parser.add_argument
+    add, side = parser.add_argument, at_least(16)
     add(
         "--size",
-        type=at_least(16),
+        type=side,
         nargs="*",
         default=[256],
         help="speed at these sides in px (256); without a side no speed is measured",
@@ -67,7 +67,6 @@ def main() -> None:
     )
     goals = race.GOALS
     add("--goal", nargs="+", choices=goals, default=goals, help="for --race (both)")
-    side = at_least(16)
     add("--sweeps", type=side, nargs="*", default=[], help="sweeps of eight runs at these sides")
     add("--reference", type=side, nargs="*", default=[], help="the reference's four runs likewise")
     launchers = list(sweeps.LAUNCHERS)

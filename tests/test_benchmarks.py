@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,15 +17,26 @@ from reference_loop import TextbookLoop
 from support import composed
 
 
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """What bench.py writes with some arguments."""
+
+    def run(arguments: str) -> dict[str, Any]:
+        path = tmp_path / "report.json"
+        monkeypatch.setattr(sys, "argv", ["bench.py", *arguments.split(), "--json", str(path)])
+        bench.main()
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+    return run
+
+
 @pytest.mark.slow
 def test_race(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    measured: Callable[[str], dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "report.json"
     line = "--size --race 96 --evaluations 40 --init content --precision fp32 --goal picture"
-    monkeypatch.setattr(sys, "argv", ["bench.py", *line.split(), "--json", str(path)])
-    bench.main()
-    (report,) = json.loads(path.read_text())["race"]
+    (report,) = measured(line)["race"]
     goal, rows = report["goals"]["picture"], {row["name"]: row for row in report["rows"]}
     content, style = (images.to_tensor(images.load(path), 96) for path in race.SAMPLES)
     weights = resolve("embedded")
@@ -56,14 +69,10 @@ def test_a_setting_that_does_not_arrive_says_so() -> None:
 
 
 @pytest.mark.slow
-def test_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed(measured: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "REPEAT_SECONDS", 0.01)
     monkeypatch.setattr(speed, "PRODUCT_SIDE", 64)
-    path = tmp_path / "report.json"
-    line = f"bench.py --size 32 --repeats 2 --json {path}"
-    monkeypatch.setattr(sys, "argv", line.split())
-    bench.main()
-    (report,) = json.loads(path.read_text())["speed"]
+    (report,) = measured("--size 32 --repeats 2")["speed"]
     assert (report["size"], report["repeats"]) == (32, 2)
     seconds = report["seconds"]
     assert {*speed.ASIDE, speed.NST, speed.FLOOR, speed.TEXTBOOK + speed.PLUS} <= seconds.keys()
@@ -74,14 +83,12 @@ def test_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_sweeps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    measured: Callable[[str], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sweeps, "EVALUATIONS", 2)
-    path = tmp_path / "report.json"
-    line = f"bench.py --size --sweeps 32 --precision fp32 --launchers batch --json {path}"
-    monkeypatch.setattr(sys, "argv", line.split())
-    bench.main()
-    (found,) = json.loads(path.read_text())["sweeps"]
+    (found,) = measured("--size --sweeps 32 --precision fp32 --launchers batch")["sweeps"]
     assert (found["sweep"], found["launcher"], found["size"]) == ("eight", "batch", 32)
     assert (found["jobs"], found["evaluations"]) == (8, 16)
     assert 0 < found["optimisation"]

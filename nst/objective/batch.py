@@ -2,9 +2,9 @@
 
 A small picture leaves a GPU idle: starting a layer's kernel takes longer than the kernel. B images
 that go through together start as many kernels as one. (A CUDA graph does more for images that go
-through alone, see `nst.run.evaluation`.) Every term is gathered over one image's
-positions alone, so the gradient of the sum of the B totals with respect to an image is the gradient
-of that image's total.
+through alone, see `nst.run.evaluation`.) Every term is gathered over one image's positions alone,
+so the gradient of the sum of the B totals with respect to an image is the gradient of that image's
+total.
 """
 
 from collections.abc import Hashable, Sequence

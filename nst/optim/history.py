@@ -146,7 +146,7 @@ class History:
         sy, yy = products - self._products
         self._products = products
         sy[row], yy[row] = s @ y, y @ y
-        curvature, enough = sy[row].clone(), sy[row] > _CURVATURE
+        curvature, enough = sy[row], sy[row] > _CURVATURE
         self._gamma = torch.where(enough, self._scale * curvature / yy[row], self._gamma)
         self._curvatures[row], self._yy[row], self._yy[:, row] = curvature, yy, yy
         # The inverse of [R r; 0 c] is [R^-1  -R^-1 r / c; 0  1 / c]. A pair that is left out has

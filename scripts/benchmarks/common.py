@@ -1,4 +1,9 @@
-"""One objective for all contenders: nst's form of it, and the weights for the plain loops."""
+"""What the benchmarks share: where they are, and one objective for all contenders.
+
+That is nst's form of it, and the weights for the plain loops.
+"""
+
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -8,6 +13,9 @@ from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, Precision, transfer
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
+
+# Of the checkout.
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def objective(

@@ -12,13 +12,13 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from PIL import Image
 
 import nst
+from benchmarks.common import ROOT
 from nst.objective import Precision
 
 MODES: tuple[tuple[Literal["full", "tiled"], Precision], ...] = (
@@ -27,7 +27,6 @@ MODES: tuple[tuple[Literal["full", "tiled"], Precision], ...] = (
     ("tiled", "fp32"),
     ("tiled", "bf16"),
 )
-ROOT = Path(__file__).resolve().parent.parent.parent
 # Small enough for the picture's own tensors to show beside a tile's.
 TILE_SIZE = 512
 # Larger pictures are run with tiles alone.

@@ -116,25 +116,19 @@ def contenders(weights: Weights, size: int, device: torch.device) -> dict[str, E
     state = common.state_dict(weights)
     reference = ReferenceLoop(state, content, style, image)
     textbook = TextbookLoop(state, content, style, image)
-    objectives = {}
-    for suffix, precision in precisions(device).items():
-        objectives[suffix] = common.objective(weights, content, style, precision)
-
-    trainers = {}
-    recorded = device.type == "cuda"
-    for suffix, objective in objectives.items():
-        stages = [Stage(lambda own=objective: own, (size, size), recorded=recorded)]
-        trainers[suffix] = Trainer(stages, image, adam, Budget(evaluations=1))
     totals = [reference.evaluate().item(), textbook.evaluate().item()]
-    for suffix, trainer in trainers.items():
-        tolerance = 5e-2 if suffix == HALF else 1e-3
+    found = {REFERENCE: repeated(reference.evaluate), TEXTBOOK: repeated(textbook.evaluate)}
+    recorded = device.type == "cuda"
+    for suffix, precision in precisions(device).items():
+        objective = common.objective(weights, content, style, precision)
+        stages = [Stage(lambda own=objective: own, (size, size), recorded=recorded)]
+        trainer = Trainer(stages, image, adam, Budget(evaluations=1))
         with tf32(suffix == ROUNDED):
             totals.append(trainer.run().rows[0].total)
+        tolerance = 5e-2 if suffix == HALF else 1e-3
         if not all(math.isclose(total, totals[0], rel_tol=tolerance) for total in totals):
             sys.exit(f"the loops' total losses differ: {totals}")
-    found = {REFERENCE: repeated(reference.evaluate), TEXTBOOK: repeated(textbook.evaluate)}
-    for suffix, objective in objectives.items():
-        found[NST + suffix] = partial(go_on, trainers[suffix])
+        found[NST + suffix] = partial(go_on, trainer)
         found[FLOOR + suffix] = bare_convolutions(objective, image)
     for suffix, dtype in ("", torch.float32), (HALF, torch.bfloat16):
         matrix = torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=device, dtype=dtype)

@@ -20,7 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from benchmarks.common import ROOT
+
 EVALUATIONS = 300
 LAUNCHERS = {
     "basic": ["hydra/launcher=basic"],
