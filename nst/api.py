@@ -260,8 +260,10 @@ def stylize(
         plan.forget_views()
         with memory_kept(where, estimate.largest_piece(*shape, tile_size)):
             outcome = trainer.run()
-        # Optimizer and objective are as large as several pictures; what follows needs the room.
+        # Optimizer and objective are as large as several pictures, and a CUDA graph's memory serves
+        # nothing else; what follows needs the room.
         del trainer
+        give_back(where)
         result = _result(measure, outcome, started(), sizes, keep.saved_as, transparency)
         for sink in keep.sinks:
             sink.on_end(result)
@@ -347,7 +349,8 @@ def _kept(
     Raises:
         InputError: it is none, or the parametrization makes no image.
     """
-    evaluations = budget.evaluations
+    # A GPU's memory is taken when it is asked for, a CPU's when it is written to.
+    evaluations = None if where.type == "cuda" else budget.evaluations
     if evaluations is not None:
         before = sum((scale.evaluations or 0) * scale.factor**2 for scale in schedule[:-1])
         evaluations = max(1, math.ceil(evaluations - before))

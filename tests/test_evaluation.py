@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import NoReturn
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from nst.objective import Objective, transfer
 from nst.optim import parametrizations
 from nst.optim.lbfgs import LBFGS
 from nst.run import evaluation
-from nst.run.devices import deterministic, tf32
+from nst.run.devices import tf32
 from nst.run.evaluation import Evaluated, Evaluation
 from support import same_memory
 
@@ -92,13 +93,15 @@ def test_replayed_run_is_that_of_single_launches(
     assert rows[0] == rows[1]
 
 
-def no_graph(run: Callable[[], Evaluated], device: torch.device) -> Callable[[], Evaluated]:
+def no_graph(run: Callable[[], Evaluated], device: torch.device) -> NoReturn:
     raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
 
 
-def wrong_graph(run: Callable[[], Evaluated], device: torch.device) -> Callable[[], Evaluated]:
+def wrong_graph(
+    run: Callable[[], Evaluated], device: torch.device
+) -> tuple[Callable[[], Evaluated], Tensor]:
     found = run()
-    return lambda: replace(found, numbers=found.numbers * 1.01)
+    return lambda: replace(found, numbers=found.numbers * 1.01), found.numbers
 
 
 @pytest.mark.parametrize(
@@ -120,15 +123,6 @@ def test_without_a_graph_that_can_be_trusted_kernels_are_launched_one_by_one(
     (message,) = caplog.messages  # said once, not at every evaluation
     assert message.startswith(f"No CUDA graph: {reason}")
     assert "\n" not in message
-
-
-def test_cudnn_tries_its_algorithms_unless_bits_are_to_be_the_same() -> None:
-    before = torch.backends.cudnn.benchmark
-    with evaluation._fastest():
-        assert torch.backends.cudnn.benchmark
-    with deterministic(True), evaluation._fastest():
-        assert not torch.backends.cudnn.benchmark
-    assert torch.backends.cudnn.benchmark == before
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

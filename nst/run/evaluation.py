@@ -6,13 +6,13 @@ records it, the others replay it on the same memory.
 """
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from nst.free_memory import give_back
 from nst.objective import Terms
 from nst.optim.parametrizations import Image
 
@@ -20,21 +20,6 @@ log = logging.getLogger(__name__)
 
 # Evaluations before the recording, in which libraries choose their algorithms and make their plans.
 _WARM_UP = 3
-
-
-@contextmanager
-def _fastest() -> Iterator[None]:
-    """Let cuDNN try which of its algorithms is the fastest, unless bits are to be the same.
-
-    With the channels innermost an H100 then made 1.2 times as many evaluations of 512 px in whole
-    float32. Where every evaluation has pieces of other sizes the trials would not pay.
-    """
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
 
 
 @dataclass(frozen=True)
@@ -106,8 +91,7 @@ class Evaluation:
 
     def _checked_recording(self) -> Callable[[], Evaluated] | None:
         try:
-            found = record(self._run, self._image.variables[0].device)
-            expected = self._run().numbers
+            found, expected = record(self._run, self._image.variables[0].device)
             numbers = found().numbers
         except RuntimeError as error:
             log.warning("No CUDA graph: %s", str(error).splitlines()[0])
@@ -118,7 +102,9 @@ class Evaluation:
         return found
 
 
-def record(run: Callable[[], Evaluated], device: torch.device) -> Callable[[], Evaluated]:
+def record(
+    run: Callable[[], Evaluated], device: torch.device
+) -> tuple[Callable[[], Evaluated], Tensor]:
     """A function's kernels as a CUDA graph.
 
     Args:
@@ -126,17 +112,20 @@ def record(run: Callable[[], Evaluated], device: torch.device) -> Callable[[], E
         device: a CUDA device, on which they run.
 
     Returns:
-        Launches them all at once; its results are in the same tensors at every call.
+        What launches them all at once, its results in the same tensors at every call; and the
+        numbers that the function gave without a graph.
 
     Raises:
         RuntimeError: something in it cannot be recorded, or there is not enough memory.
     """
-    with torch.cuda.device(device), _fastest():
+    with torch.cuda.device(device):
+        # Neither the warm-up nor the graph has a use for what was freed before.
+        give_back(device)
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UP):
-                run()
+                expected = run().numbers
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=aside):
@@ -146,4 +135,4 @@ def record(run: Callable[[], Evaluated], device: torch.device) -> Callable[[], E
         graph.replay()
         return found
 
-    return replay
+    return replay, expected

@@ -1,7 +1,8 @@
 """Seconds of whole sweeps, from the command to the last picture, with the launchers of one machine.
 
 - `reference's four`: `experiment=reference optimizer=adam,lbfgs init=random,content`, 9800
-  evaluations, with both terms in one pass (`loss.joint=true`);
+  evaluations, with both terms in one pass (`loss.joint=true`) and nst's L-BFGS (`~rounding`), which
+  computes the same and rounds otherwise;
 - `eight`: eight runs of 300 evaluations each with L-BFGS, from noise of different seeds.
 
 Jobs go one after the other (`basic`), as one batch, or as four processes at a time (`joblib`, where
@@ -99,7 +100,7 @@ def commands(
     """Name, size and overrides of each sweep."""
     both = ["optimizer=adam,lbfgs", "init=random,content"]
     for size in reference:
-        preset = ["experiment=reference", "loss.joint=true"]
+        preset = ["experiment=reference", "loss.joint=true", "~rounding"]
         yield "reference's four", size, [*preset, *both, f"size={size}"]
     for size in sizes:
         seeds = ",".join(map(str, range(8)))
