@@ -1,5 +1,6 @@
 """Shared fixtures: pictures, weights, and the command line."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -19,6 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "nst_command" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays until the end."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -72,5 +78,6 @@ def nst_command(tmp_path: Path, commands: Commands | None) -> Command:
 
 
 @pytest.fixture(autouse=True)
-def _fixed_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    # Pictures are small, and several files run at a time.
+    torch.set_num_threads(1)

@@ -4,6 +4,7 @@ A command then takes its own work alone, without the seconds in which Python, to
 start. It is a process of its own all the same, which nothing has run in before.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -58,6 +59,7 @@ def serve() -> None:
     """Become the commands that are asked for, one per line; answer with their exit codes."""
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # or each command looks through all of it again and again
     for line in sys.stdin:
         child = os.fork()
         if not child:

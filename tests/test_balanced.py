@@ -337,7 +337,7 @@ def test_weights_of_the_plain_loss_are_warned_of(caplog: pytest.LogCaptureFixtur
 @pytest.fixture
 def commanded(nst_command: Command, tmp_path: Path) -> Callable[..., dict]:
     def run(*arguments: str) -> dict:
-        done = nst_command("size=32", "model.weights=random", "hydra.run.dir=run", *arguments)
+        done = nst_command("size=32", "model.weights=embedded", "hydra.run.dir=run", *arguments)
         assert done.returncode == 0, done.stderr
         return json.loads((tmp_path / "run" / "result.json").read_text())
 

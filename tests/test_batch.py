@@ -31,7 +31,7 @@ CONTENT, STYLE = {"relu2_2": 2.0}, {"relu1_1": 0.5, "relu2_1": 3.0}
 SIZE = (16, 20)
 # Two layers of the network, for runs that are done in no time.
 THIN = (
-    *("size=32", "model.weights=random", "budget.evaluations=4", "output.image_every=2"),
+    *("size=32", "model.weights=embedded", "budget.evaluations=4", "output.image_every=2"),
     *("~layers.content.relu4_2", "+layers.content.relu2_1=1"),
     *(f"~layers.style.relu{i}_1" for i in (3, 4, 5)),
 )

@@ -251,7 +251,7 @@ def test_every_swept_key_is_a_column_of_tensorboard(nst_command: Command, tmp_pa
 @posix
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_signal_ends_the_run_with_its_files_whole(name: str, code: int, tmp_path: Path) -> None:
-    long = ("size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam")
+    long = ("size=32", "model.weights=embedded", "budget.evaluations=100000", "optimizer=adam")
     running = subprocess.Popen(
         [sys.executable, "-m", "nst", *long],
         cwd=tmp_path,

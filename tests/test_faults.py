@@ -35,7 +35,7 @@ from support import TINY, Command, checker_picture, stylize, xor_picture
 
 resource = pytest.importorskip("resource", reason="disks, limits and locks of POSIX")
 
-LONG = ("size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam")
+LONG = ("size=32", "model.weights=embedded", "budget.evaluations=100000", "optimizer=adam")
 
 
 def record(folder: Path) -> dict:

@@ -230,7 +230,7 @@ def test_a_run_goes_on_from_elsewhere_and_where_it_was_moved(
     (project / "pictures").mkdir(parents=True)
     xor_picture().save(project / "pictures/a.png")
     checker_picture().save(project / "style.png")
-    arguments = ["size=32", "model.weights=random", "budget.evaluations=100000", "optimizer=adam"]
+    arguments = ["size=32", "model.weights=embedded", "budget.evaluations=100000", "optimizer=adam"]
     arguments += ["content=pictures/a.png", f"style={project}/style.png", "hydra.run.dir=out/x"]
     process = subprocess.Popen([sys.executable, "-m", "nst", *arguments], cwd=project)
     try:

@@ -317,7 +317,7 @@ def test_unknown_file_format() -> None:
 # --- The command line -----------------------------------------------------------------------------
 
 COMMAND = (
-    *("size=48", "model.weights=random", "budget.evaluations=12", "loss.tv_weight=3"),
+    *("size=48", "model.weights=embedded", "budget.evaluations=12", "loss.tv_weight=3"),
     "device=cpu",
 )
 

@@ -62,6 +62,11 @@ Pictures = tuple[Image.Image, Image.Image]
 Network = tuple[Mapping[str, Tensor], Path]
 
 
+@pytest.fixture(autouse=True)
+def _threads_of_the_golden_rows(_one_thread: None) -> None:
+    torch.set_num_threads(2)
+
+
 @pytest.fixture(scope="module")
 def golden_network(tmp_path_factory: pytest.TempPathFactory) -> Network:
     with torch.random.fork_rng():
@@ -268,7 +273,7 @@ def twins(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "init", "evaluations"),
-    [("lbfgs", "random", 60), ("lbfgs", "content", 60), ("adam", "random", 15)],
+    [("lbfgs", "random", 40), ("lbfgs", "content", 40), ("adam", "random", 15)],
 )
 def test_float64_twins(
     golden_network: Network, optimizer: Literal["adam", "lbfgs"], init: str, evaluations: int

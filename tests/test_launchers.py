@@ -126,7 +126,7 @@ def test_slurm(tmp_path: Path) -> None:
 def test_slurm_runs_a_job_again_whose_time_is_up(tmp_path: Path) -> None:
     """SIGUSR1, as `sbatch --signal=B:USR1@60` sends it: saved, requeued, gone on with."""
     run = tmp_path / "run"
-    long = "size=32 model.weights=random budget.evaluations=500 optimizer=adam"
+    long = "size=32 model.weights=embedded budget.evaluations=500 optimizer=adam"
     script = tmp_path / "job.sh"
     script.write_text(
         f"#!/bin/sh\nexec {sys.executable} -m nst {long} output.image_every=10 hydra.run.dir=run\n"
@@ -198,7 +198,7 @@ def test_killed_sweep_is_taken_up(launcher: str | None, tmp_path: Path) -> None:
         needs("joblib")
         if not Path("/proc/self/task").exists():
             pytest.skip("finding the workers needs /proc")
-    long = ("size=32", "model.weights=random", "budget.evaluations=20", "output.image_every=null")
+    long = ("size=32", "model.weights=embedded", "budget.evaluations=20", "output.image_every=null")
     arguments = (*FOUR, *long, *([f"hydra/launcher={launcher}"] if launcher else []))
     with start(tmp_path, *arguments) as running:
         try:
@@ -224,7 +224,7 @@ def test_killed_sweep_is_taken_up(launcher: str | None, tmp_path: Path) -> None:
 
 
 def test_interrupted_sweep_is_reported_and_exits_with_130(tmp_path: Path) -> None:
-    long = ("size=32", "model.weights=random", "budget.evaluations=100000", "seed=1,2")
+    long = ("size=32", "model.weights=embedded", "budget.evaluations=100000", "seed=1,2")
     with start(tmp_path, *long) as running:
         losses = tmp_path / "outputs" / "four" / "seed-1" / "losses.jsonl"
         try:

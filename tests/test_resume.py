@@ -24,7 +24,7 @@ pytestmark = [posix, pytest.mark.slow]
 
 # A run of three seconds, whose checkpoints are most of its work.
 ARGUMENTS = (
-    *("size=32", "model.weights=random", "init=random", "optimizer.max_iter=5"),
+    *("size=32", "model.weights=embedded", "init=random", "optimizer.max_iter=5"),
     *("budget.evaluations=120", "checkpoint.every=1", "output.image_every=10"),
 )
 

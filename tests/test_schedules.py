@@ -245,7 +245,7 @@ def test_report_counts_full_size_evaluations_and_leaves_smaller_sizes_out(
     nst_command: Command, tmp_path: Path
 ) -> None:
     done = nst_command(
-        *("size=64", "model.weights=random", "budget.evaluations=4", "name=q", "seed=0,1"),
+        *("size=64", "model.weights=embedded", "budget.evaluations=4", "name=q", "seed=0,1"),
         *("schedule=pyramid", "schedule.scales=[0.5,1]", "schedule.evaluations=[6,null]"),
         "schedule.detail=false",
         "--multirun",

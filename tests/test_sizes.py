@@ -163,7 +163,7 @@ def test_command_line_records_what_it_made(nst_command: Command, tmp_path: Path)
     checker_picture(48, 96).save(tmp_path / "tall.png")
     done = nst_command(
         *("content=tall.png", "size=40", "resize=short,height", "budget.evaluations=1", "name=s"),
-        *("model.weights=random", "--multirun"),
+        *("model.weights=embedded", "--multirun"),
     )
     assert done.returncode == 0, done.stderr
     found = {}

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -82,8 +83,13 @@ def compare(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(48, 64), (50, 39), (33, 90), (17, 100)])
-@pytest.mark.parametrize("tile_size", [1, 16, 22, 32])
+@pytest.mark.parametrize(
+    ("size", "tile_size"),
+    [
+        *product([(48, 64), (50, 39), (33, 90), (17, 100)], [16, 22, 32]),
+        ((17, 100), 1),  # as small as a tile gets
+    ],
+)
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_gradient_and_terms_are_the_whole_pictures(
     weights: Weights, size: tuple[int, int], tile_size: int, pooling: str
@@ -364,7 +370,7 @@ def test_run_with_tiles_is_the_run_without(content_path: Path, style_path: Path)
 
 
 def test_command_line(nst_command: Command, tmp_path: Path) -> None:
-    arguments = ("size=96", "budget.evaluations=2", "model.weights=random", "hydra.run.dir=run")
+    arguments = ("size=96", "budget.evaluations=2", "model.weights=embedded", "hydra.run.dir=run")
     done = nst_command(*arguments, "memory=tiled", "tile_size=64")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "result.json").read_text())

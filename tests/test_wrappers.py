@@ -461,7 +461,7 @@ def test_run_goes_on_with_the_same_wrapper_alone(tmp_path: Path) -> None:
 # --- The command line -----------------------------------------------------------------------------
 
 COMMAND = (
-    *("size=32", "model.weights=random", "device=cpu", "budget.evaluations=8"),
+    *("size=32", "model.weights=embedded", "device=cpu", "budget.evaluations=8"),
     *(f"layers.style.relu{block}_1=0" for block in (3, 4, 5)),
     *("layers.content.relu4_2=0", "+layers.content.relu2_1=1", "output.image_every=null"),
 )
