@@ -349,8 +349,7 @@ def _kept(
     Raises:
         InputError: it is none, or the parametrization makes no image.
     """
-    # A GPU's memory is taken when it is asked for, a CPU's when it is written to.
-    evaluations = None if where.type == "cuda" else budget.evaluations
+    evaluations = budget.evaluations
     if evaluations is not None:
         before = sum((scale.evaluations or 0) * scale.factor**2 for scale in schedule[:-1])
         evaluations = max(1, math.ceil(evaluations - before))

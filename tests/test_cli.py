@@ -14,6 +14,8 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 import nst
@@ -62,7 +64,7 @@ def test_one_run_leaves_its_files(nst_command: Command, tmp_path: Path) -> None:
     found = record(folder)
     assert (found["status"], found["stop_reason"], found["seed"]) == ("ok", "evaluations", 3)
     assert (found["evaluations"], found["size"]) == (3, [32, 24])
-    assert found["weights"]["source"] == "random"
+    assert found["weights"]["source"] == "embedded"
     assert len(found["weights"]["sha256"]) == len(found["config_sha256"]) == 64
     assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
     lines = rows(folder)
@@ -114,13 +116,23 @@ def test_four_way_sweep(nst_command: Command, tmp_path: Path) -> None:
     assert again.stdout.count("already done") == 4
 
 
+def tags_of(event: bytes) -> set[str]:
+    """The losses in an event."""
+    tags = {value.tag for value in event_pb2.Event.FromString(event).summary.value}
+    return {tag for tag in tags if tag.startswith(("loss/", "per_layer/"))}
+
+
 def check_tensorboard(run: Path, lines: list[dict[str, object]], name: str) -> None:
     """Scalars, images, config text and the hparams row, all in the run's one event file."""
-    assert len(list(run.rglob("events.out.tfevents.*"))) == 1
+    (file,) = run.rglob("events.out.tfevents.*")
+    plotted = [tags for tags in map(tags_of, RawEventFileLoader(str(file)).Load()) if tags]
     board = events(run)
     scalars = set(board.Tags()["scalars"])
     assert {f"loss/{term}" for term in ("total", "content", "style", "tv")} <= scalars
     assert {"per_layer/content/relu4_2", "per_layer/style/relu5_1"} <= scalars
+    # Quickly: an event for each evaluation, not for each value.
+    losses = {tag for tag in scalars if tag.startswith(("loss/", "per_layer/"))}
+    assert plotted == [losses] * len(lines)
     assert {"speed/evaluations_per_second", "summary/picture_total", "summary/clipped"} <= scalars
     assert board.Scalars("summary/picture_total")[0].value == pytest.approx(
         record(run)["picture"]["total"], rel=1e-6
@@ -135,7 +147,7 @@ def check_tensorboard(run: Path, lines: list[dict[str, object]], name: str) -> N
     assert panels[0].height == 24
     assert panels[0].width > 3 * 24
     text = board.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "weights: random" in text
+    assert "weights: embedded" in text
     hparams = board.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     optimizer = name.rpartition("-")[2]
     for expected in ("optimizer", optimizer, "init", "size", "optimizer.lr"):

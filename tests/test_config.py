@@ -65,12 +65,13 @@ def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
     assert isinstance(options, schema.RunConf)
 
 
+# Those of other programs run in tests/test_presets.py.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "optimizer"),
     [*((name, "lbfgs") for name in EXPERIMENTS if name not in PRESETS), ("reference", "adam")],
 )
-def test_every_other_experiment_runs_shrunk(
+def test_every_experiment_of_nst_runs_shrunk(
     experiment: str, optimizer: str, tmp_path: Path
 ) -> None:
     chosen = f"experiment={experiment}", f"optimizer={optimizer}"

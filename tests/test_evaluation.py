@@ -101,7 +101,8 @@ def wrong_graph(
     run: Callable[[], Evaluated], device: torch.device
 ) -> tuple[Callable[[], Evaluated], Tensor]:
     found = run()
-    return lambda: replace(found, numbers=found.numbers * 1.01), found.numbers
+    wrong = replace(found, numbers=found.numbers * 1.01)
+    return lambda: wrong, found.numbers
 
 
 @pytest.mark.parametrize(

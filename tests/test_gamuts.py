@@ -15,7 +15,7 @@ from torch import Tensor
 import nst
 from nst import gamuts
 from nst.network.vgg import VGG
-from nst.network.weights import Weights
+from nst.network.weights import resolve
 from nst.objective import transfer
 from nst.objective.statistics import Gram
 from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
@@ -322,14 +322,14 @@ COMMAND = (
 )
 
 
-def measured_again(folder: Path, name: str, weights: Weights) -> dict[str, float]:
+def measured_again(folder: Path, name: str) -> dict[str, float]:
     """The weighted terms of the picture in a run's folder, by an objective of our own."""
     content, style = (
         images.to_tensor(images.load(folder / "images" / f"{kind}.png"), 48)
         for kind in ("content", "style")
     )
     picture = images.to_tensor(images.load(folder / name), content.shape[2:])
-    network = VGG(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "avg")
+    network = VGG(resolve("embedded").tensors, [*GATYS_CONTENT, *GATYS_STYLE])
     objective = transfer(
         network,
         content,
@@ -350,7 +350,7 @@ def measured_again(folder: Path, name: str, weights: Weights) -> dict[str, float
     [("srgb", "png"), ("srgb", "jpg"), ("srgb", "webp"), ("srgb", "tiff"), ("free", "png")],
 )
 def test_saved_picture_measures_what_the_record_says(
-    nst_command: Command, tmp_path: Path, weights: Weights, suffix: str, gamut: str
+    nst_command: Command, tmp_path: Path, suffix: str, gamut: str
 ) -> None:
     stark_picture().save(tmp_path / "style.png")
     done = nst_command(
@@ -367,7 +367,7 @@ def test_saved_picture_measures_what_the_record_says(
     assert picture.pop("file") == f"result.{suffix}"
     clipped, layers = picture.pop("clipped"), picture.pop("layers")
     assert (clipped == 0) == (gamut == "srgb")
-    again = measured_again(tmp_path / "r", f"result.{suffix}", weights)
+    again = measured_again(tmp_path / "r", f"result.{suffix}")
     assert {**picture, **layers} == pytest.approx(again, rel=1e-3)
     assert f"total {picture['total']:.4g}" in done.stdout
     # The yardstick is the same picture's.

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from forking import TIMEOUT
 from nst.cli import app
 from nst.errors import InputError
 from nst.files import hold
@@ -204,7 +205,7 @@ def test_killed_sweep_is_taken_up(launcher: str | None, tmp_path: Path) -> None:
         try:
             wait_until(lambda: in_the_middle(tmp_path), running)
             os.kill(workers(running.pid)[0] if launcher else running.pid, signal.SIGKILL)
-            _, errors = running.communicate(timeout=60)
+            _, errors = running.communicate(timeout=TIMEOUT)
         finally:
             running.kill()
     before = stamps(tmp_path)
@@ -230,7 +231,7 @@ def test_interrupted_sweep_is_reported_and_exits_with_130(tmp_path: Path) -> Non
         try:
             wait_until(lambda: losses.exists() and losses.stat().st_size > 0, running)
             running.send_signal(signal.SIGINT)
-            running.communicate(timeout=60)
+            running.communicate(timeout=TIMEOUT)
         finally:
             running.kill()
     assert running.returncode == 130

@@ -327,3 +327,11 @@ def test_nothing_comes_from_the_host_in_a_gpus_step(
         assert image.device.type == "cuda"
     assert crossings.found == []
     assert len(read) == 10
+
+
+def test_on_a_gpu_the_whole_ring_counts_whatever_the_budget() -> None:
+    options = {"history_size": 100, "max_iter": 20}
+    with FakeTensorMode():
+        there, here = (LBFGS([torch.zeros(8, device=one)], **options) for one in ("cuda", "cpu"))
+    assert there.vectors(5) == there.vectors(None) == here.vectors(None)
+    assert here.vectors(5) == here.vectors(None) - 2 * (120 - 5)

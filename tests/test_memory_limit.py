@@ -49,7 +49,7 @@ def test_a_run_is_planned_for_the_memory_that_it_may_have(
     group: Path, tmp_path: Path, settings: tuple[str, ...]
 ) -> None:
     # As a whole the picture would take more than the limit. Deeper layers take hardly any memory,
-    # but most of the time, and larger tiles.
+    # but most of the time, and wide margins around tiles.
     tall = ("size=640", "resize=stretch", "budget.evaluations=1", "model.weights=embedded")
     shallow = ("layers=content_relu2_2", "layers.style.relu4_1=0", "layers.style.relu5_1=0")
     command = [sys.executable, "-m", "nst", *tall, *shallow, *settings, "hydra.run.dir=run"]

@@ -235,3 +235,12 @@ def test_preset_runs_and_lowers_its_loss(nst_command: Command, tmp_path: Path, p
     ]
     last = [row["total"] for row in rows if row["scale"] == 1]
     assert min(last) < last[0]
+    assert 20 <= rows[-1]["cost"] < 21
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_goes_with_any_optimizer(preset: str) -> None:
+    for optimizer in ("adam", "lbfgs"):
+        config = composed(f"experiment={preset}", f"optimizer={optimizer}")
+        schema.validate(config)
+        assert config.optimizer._target_ == f"nst.{optimizer}"

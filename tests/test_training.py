@@ -63,7 +63,7 @@ def test_noise_has_the_spectrum_asked_for() -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     train_embedded.train(TINY, folder, torch.device("cpu"), every=2)
     return folder
 

@@ -105,7 +105,8 @@ class LBFGS(Eager):
         if size is None:
             return beside(1) + 2.0
         rows: int = size + options["max_iter"]
-        if evaluations is not None:
+        # On a GPU the whole ring is taken at once, on a CPU the rows that are written to.
+        if evaluations is not None and not self._variables[0].is_cuda:
             rows = min(rows, evaluations)
         return beside(options["max_iter"]) + rows * kept.itemsize / 2.0
 

@@ -45,8 +45,8 @@ def choose_tile_size(
     """Whether to tile a picture, and how; what fits in no way is refused.
 
     On a CPU the system would kill such a run. A GPU's memory that runs out is an exception, see
-    `explained`: of its run only the optimizer's part is asked for, which a history reaches after
-    many evaluations.
+    `explained`: of its run only the optimizer's part is asked for, which torch's L-BFGS reaches
+    after many evaluations.
 
     Args:
         memory: `full` never tiles, `tiled` always, `auto` where the whole picture would take more

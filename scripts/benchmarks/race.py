@@ -157,18 +157,22 @@ def measure(
     print(f"{'':<24}{titles}", flush=True)
     rows = []
     for precision in precisions:
+        run = partial(
+            nst.stylize,
+            *SAMPLES,
+            size=size,
+            init=INITS[init],
+            network=nst.Network(source),
+            loss=nst.Loss(strength=None),
+            compute=nst.Compute(str(device), precision),
+        )
+        run(budget=nst.Budget(evaluations=1))  # libraries are loaded and make their plans
         for name, (parametrization, schedule) in SETTINGS.items():
             judge = Judge(objective, {goal: totals[goal] for goal in wanted})
-            nst.stylize(
-                *SAMPLES,
-                size=size,
-                init=INITS[init],
+            run(
                 parametrization=parametrization,
                 schedule=schedule,
-                network=nst.Network(source),
-                loss=nst.Loss(strength=None),
                 budget=nst.Budget(evaluations=len(loop.rows)),
-                compute=nst.Compute(str(device), precision),
                 keep=nst.Keep(sinks=[judge], image_every=1),
                 stop_requested=judge.arrived,
             )

@@ -21,16 +21,16 @@ to nst.
 
 All work on the same image, content and style (white noise), with max pooling, torch's default
 settings and the calibrated random weights of `nst.network.weights` (no download; the values do not
-matter for the time). In the first evaluation, which is not timed, the three loops must agree on the
-losses, in whole float32 (bfloat16 and tf32 to 5 %). Then they take turns in one process: each
-repeat times every one of them once, over as many evaluations as last half a second, so that a slow
-spell of the machine meets all of them alike. One more, untimed, comes before each. nst and the
-convolutions run with nst's settings (`memory_kept` and `tf32` of `nst.run.devices`), the two loops
-with those of a program of their own, whose convolutions CUDA rounds to tf32. The table shows
-medians over the repeats, of the seconds and of the ratios taken within each repeat (so they need
-not be the ratios of the medians). Ratios are speeds: 2.00 is twice as fast. `TFLOP/s` counts the
-multiplications and additions of the 13 convolutions, forward and to the input, and nothing else. On
-a GPU the clock is read only after the device has finished.
+matter for the time). In the first evaluation, which is not timed, both loops compute in whole
+float32, and nst must agree with them on the losses (in bfloat16 and tf32 to 5 %). Then they take
+turns in one process: each repeat times every one of them once, over as many evaluations as last
+half a second, so that a slow spell of the machine meets all of them alike. One more, untimed, comes
+before each. nst and the convolutions run with nst's settings (`memory_kept` and `tf32` of
+`nst.run.devices`), the two loops with those of a program of their own, whose convolutions CUDA
+rounds to tf32. The table shows medians over the repeats, of the seconds and of the ratios taken
+within each repeat (so they need not be the ratios of the medians). Ratios are speeds: 2.00 is twice
+as fast. `TFLOP/s` counts the multiplications and additions of the 13 convolutions, forward and to
+the input, and nothing else. On a GPU the clock is read only after the device has finished.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Seconds of whole sweeps, from the command to the last picture, with the launchers of one machine.
 
 - `reference's four`: `experiment=reference optimizer=adam,lbfgs init=random,content`, 9800
-  evaluations, with both terms in one pass (`loss.joint=true`) and nst's L-BFGS (`~rounding`), which
-  computes the same and rounds otherwise;
+  evaluations, with both terms in one pass (`loss.joint=true`), and with nst's L-BFGS and its
+  bounded steps in place of torch's (`~rounding`);
 - `eight`: eight runs of 300 evaluations each with L-BFGS, from noise of different seeds.
 
 Jobs go one after the other (`basic`), as one batch, or as four processes at a time (`joblib`, where
