@@ -20,13 +20,13 @@ from nst.network.plausible import warn_of_wrong_input
 from nst.network.vgg import VGG, Trunk
 from nst.objective import Objective, Precision, Region, Source, Terms, transfer
 from nst.objective.balanced import balanced
-from nst.objective.cost import Cost, cost
+from nst.objective.cost import Cost, cost, measurement
 from nst.objective.gradients import balanced_by_gradients
 from nst.objective.magnitudes import factors
 from nst.objective.objective import fitted
 from nst.objective.statistics.base import described
 from nst.objective.tiling import tiles
-from nst.objective.yardstick import yardstick
+from nst.objective.yardstick import TAPS, yardstick
 from nst.optim import colors, gamuts, inits, optimizers, parametrizations, schedules
 from nst.optim.colors import Color
 from nst.optim.gamuts import Gamut
@@ -321,7 +321,7 @@ def _largest_shape(pictures: Inputs, size: int) -> tuple[int, int]:
 def _estimate(
     loss: Loss, trunk: Trunk, precision: Precision, areas: Sequence[Area], color: Color
 ) -> Cost:
-    """What evaluations take of memory."""
+    """What evaluations take of memory, and the measurement of the picture after them."""
     statistics = loss.content_loss, loss.style_loss
     terms = zip(loss.factors, statistics, loss.layers, strict=True)
     masked = 0 if len(areas) == 1 and areas[0].mask is None else len(areas)
@@ -333,7 +333,13 @@ def _estimate(
         trunk.pooling,
         loss.joint,
     )
-    return replace(found, pixel=found.pixel + color.bytes_of_pixel)
+    # The yardstick takes the run's own network where that is deep enough.
+    networks = [loss.taps] if {*loss.taps} >= {*TAPS} else [loss.taps, TAPS]
+    return replace(
+        found,
+        pixel=found.pixel + color.bytes_of_pixel,
+        after=measurement(trunk.weights.architecture, *networks),
+    )
 
 
 def _kept(

@@ -36,6 +36,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "network": {"weights": "random", "architecture": "vgg16"},
         "loss": SHALLOW,
     },
+    "the first layer alone, bf16": {
+        "optimizer": nst.adam,
+        "loss": {"strength": 1.0, "style_layers": {"relu1_1": 1.0}},
+        "compute": {"precision": "bf16"},
+    },
     "distributions, bf16": {
         "optimizer": nst.adam,
         "loss": {"style_loss": nst.statistics.SlicedWasserstein()},

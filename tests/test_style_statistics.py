@@ -1,6 +1,7 @@
 """Each statistic against independent formulas, in its invariances, through the engine and alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from nst.objective.cost import (
     BYTES_OF_REGION,
     BYTES_OF_VALUE,
     cost,
+    measurement,
 )
 from nst.objective.statistics import (
     MSE,
@@ -524,6 +526,19 @@ def test_what_statistics_keep_counts_in_the_estimate_of_memory() -> None:
         needed = found.network + found.pixel * 1000**2 + found.piece * count
         assert found.needed(1000, 1000, tile_size) == int(needed)
         assert found.largest_piece(1000, 1000, tile_size) == 4 * 64 * count
+
+
+def test_the_measurement_at_the_end_counts_where_it_takes_the_most() -> None:
+    shallow = cost([(Gram(), ["relu1_1"])], "bf16")
+    alone = measurement(VGG_19, ["relu1_1"], ["relu5_1"])
+    deepest = VGG_19.convolutions_for(["relu5_1"])
+    # Of two networks: the run's own, which is one layer, and the yardstick's.
+    assert alone.network == 4 * 9 * (3 * 64 + sum(one.inputs * one.outputs for one in deepest))
+    assert alone.halo == 2 * VGG_19.halos(["relu5_1"])[0]
+    both = replace(shallow, after=alone)
+    assert both.needed(512, 512) == alone.needed(512, 512) > shallow.needed(512, 512)
+    deep = cost([(Gram(), ["relu5_1"])])
+    assert replace(deep, after=alone).needed(512, 512) == deep.needed(512, 512)
 
 
 def test_an_objective_knows_what_it_costs(weights: Weights) -> None:

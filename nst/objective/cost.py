@@ -2,15 +2,17 @@
 
 The way back through the network needs what came out of each layer on the way there, which follows
 from the architecture (`saved`). What an evaluation takes of memory is more: gradients of the
-largest layers, and the gaps between pieces that the C library keeps for the next evaluation. The
-factors for both are fitted to measured peaks: the resident memory of fresh processes on a CPU, less
-what the program takes, at 512 and 1024 px, as a whole and in tiles, with one layer up to all of
-Gatys et al. What the same run takes varies from process to process by a quarter, with where gaps
-come to lie; the estimate is in the middle, and right within 15 % for the median of a few
-(`tests/test_memory_estimate.py`). At less than 512 px gaps take more.
+largest layers, and the gaps between pieces that the C library keeps for the next evaluation. Beside
+an objective of shallow layers the measurement of the picture at the end takes the most
+(`measurement`), which is by all layers of Gatys et al. in float32. The factors are fitted to
+measured peaks: the resident memory of fresh processes on a CPU, less what the program takes, at 512
+and 1024 px, as a whole and in tiles, with one layer up to all of Gatys et al. What the same run
+takes varies from process to process by a quarter, with where gaps come to lie; the estimate is in
+the middle, and right within 15 % for the median of a few (`tests/test_memory_estimate.py`). At less
+than 512 px gaps take more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +28,8 @@ from nst.objective.statistics.gaussian import Gaussian
 BYTES_OF_PICTURE = 102
 # Factors of what is saved, and of the largest layer.
 OF_SAVED, OF_LARGEST = 1.06, 2.65
+# Of the largest layer, where nothing is differentiated.
+OF_LARGEST_ALONE = 3.4
 # What more a pixel of a piece, the whole picture or a tile, costs for each region with a mask, and
 # for each region or the whole where a statistic has means and covariances.
 BYTES_OF_GAUSSIAN, BYTES_OF_REGION = 125, 50
@@ -44,12 +48,14 @@ class Cost:
         pixel: for each px of the picture, whether it is tiled or not.
         piece: for each px of a tile with its halo, or of the picture where it is taken as a whole.
         halo: px on both sides of a tile together.
+        after: what the measurement of the finished picture costs, when the evaluations are done.
     """
 
     network: int
     pixel: float
     piece: float
     halo: int
+    after: "Cost | None" = None
 
     def needed(self, height: int, width: int, tile_size: int | None = None) -> int:
         """Bytes for pictures of a height and width.
@@ -60,7 +66,8 @@ class Cost:
             tile_size: see `nst.objective.Objective`.
         """
         outside = self.network + self.pixel * height * width
-        return int(outside + self.piece * self._piece(height, width, tile_size))
+        found = int(outside + self.piece * self._piece(height, width, tile_size))
+        return max(found, self.after.needed(height, width, tile_size)) if self.after else found
 
     def largest_piece(self, height: int, width: int, tile_size: int | None) -> int:
         """Bytes of the largest layer of an evaluation, in float32."""
@@ -95,7 +102,7 @@ def cost(
     if not taps:
         return Cost(0, BYTES_OF_PICTURE, 0.0, 0)
     itemsize = 2 if precision == "bf16" else 4
-    filters = sum(9 * one.inputs * one.outputs for one in architecture.convolutions_for(taps))
+    filters = _filters(architecture, taps)
     pixel: float = BYTES_OF_PICTURE
     passes = [taps] if joint else [own for _, own in terms if own]
     piece = OF_SAVED * sum(saved(architecture, own, pooling, itemsize) for own in passes)
@@ -111,6 +118,26 @@ def cost(
         piece=piece,
         halo=2 * architecture.halos(taps)[0],
     )
+
+
+def measurement(architecture: Architecture, *networks: Collection[str]) -> Cost:
+    """What the measurement of a picture costs, in float32 and without gradients.
+
+    Args:
+        architecture: of the network.
+        networks: the layers that each of the networks for it has.
+    """
+    return Cost(
+        network=sum(_filters(architecture, taps) for taps in networks) * torch.float32.itemsize,
+        pixel=BYTES_OF_PICTURE,
+        piece=OF_LARGEST_ALONE * LARGEST,
+        halo=2 * max(architecture.halos(taps)[0] for taps in networks),
+    )
+
+
+def _filters(architecture: Architecture, taps: Iterable[str]) -> int:
+    """How many numbers the filters are that lead to some layers."""
+    return sum(9 * one.inputs * one.outputs for one in architecture.convolutions_for(taps))
 
 
 def saved(

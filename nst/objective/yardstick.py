@@ -16,6 +16,7 @@ from nst.objective.transfer import regions_of, transfer
 
 GATYS_CONTENT = {"relu4_2": 1.0}
 GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "relu5_1": 1.0}
+TAPS = (*GATYS_CONTENT, *GATYS_STYLE)
 
 
 @torch.no_grad()
@@ -43,19 +44,18 @@ def yardstick(
         `content` and `style`; `content_share` and `style_share`, see `shares`, and their sum,
         `balance`. None where a picture is too small or the weights too short for those layers.
     """
-    taps = [*GATYS_CONTENT, *GATYS_STYLE]
     weights = trunk.weights
-    deep_enough = all(tap.replace("relu", "conv") + ".weight" in weights.tensors for tap in taps)
+    deep_enough = all(tap.replace("relu", "conv") + ".weight" in weights.tensors for tap in TAPS)
     pictures = [source.picture for one in regions_of(style) for source in one.sources]
     sides = [side for picture in (content, *pictures) for side in picture.shape[2:]]
-    if not deep_enough or min(sides) < weights.architecture.minimum_side(taps):
+    if not deep_enough or min(sides) < weights.architecture.minimum_side(TAPS):
         return None
     if measured and _is_yardstick(measured[0]):
         objective, terms = measured
     else:
         network = measured[0].network if measured else None
-        if network is None or not network.taps.issuperset(taps):
-            network = fitted(trunk.network(taps), content.device)
+        if network is None or not network.taps.issuperset(TAPS):
+            network = fitted(trunk.network(TAPS), content.device)
         objective = transfer(
             network,
             content,
