@@ -96,7 +96,7 @@ def test_one_thread_per_job(launcher: str, tmp_path: Path) -> None:
     assert threads(tmp_path) == {1}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def slurm() -> Iterator[None]:
     """A cluster of this machine, brought up by the script and taken down again."""
     needs("submitit_slurm")
