@@ -19,9 +19,7 @@ from nst.objective.cost import Cost
 from nst.run.memory import Memory, choose_tile_size
 from support import checker_picture, xor_picture
 
-TILED: dict[str, Any] = {"memory": "tiled", "tile_size": 192}
-# Nearly all of the memory, and a third of the time.
-SHALLOW: dict[str, Any] = {"strength": 1.0, "style_layers": {"relu1_1": 1.0, "relu3_1": 1.0}}
+TILED: dict[str, Any] = {"memory": "tiled", "tile_size": 128}
 RUNS: dict[str, dict[str, Any]] = {
     "lbfgs": {"optimizer": nst.lbfgs},
     "l2 poolings, pixels": {
@@ -29,17 +27,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "parametrization": nst.pixel,
         "gamut": nst.gamuts.free,
         "network": {"pooling": "l2"},
-        "loss": SHALLOW,
     },
     "shallow layers of VGG-16": {
         "optimizer": nst.adam,
         "network": {"weights": "random", "architecture": "vgg16"},
-        "loss": SHALLOW,
-    },
-    "the first layer alone, bf16": {
-        "optimizer": nst.adam,
-        "loss": {"strength": 1.0, "style_layers": {"relu1_1": 1.0}},
-        "compute": {"precision": "bf16"},
+        "loss": {"strength": 1.0, "style_layers": {"relu1_1": 1.0, "relu3_1": 1.0}},
     },
     "distributions, bf16": {
         "optimizer": nst.adam,
@@ -104,8 +96,7 @@ def measured(size: int, settings: dict[str, Any]) -> tuple[int, int]:
             network=nst.Network(**{"weights": "embedded", **settings.get("network", {})}),
             loss=nst.Loss(**settings.get("loss", {})),
             compute=nst.Compute("cpu", **settings.get("compute", {})),
-            # L-BFGS's history begins with the second.
-            budget=nst.Budget(evaluations=2 if settings["optimizer"] is nst.lbfgs else 1),
+            budget=nst.Budget(evaluations=2),
             **{
                 key: settings[key]
                 for key in ("optimizer", "parametrization", "gamut", "color")

@@ -69,17 +69,6 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals, processes or pat
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
-# Experiments that have the settings of other programs.
-PRESETS = [
-    "neural_style_pt",
-    "johnson",
-    "gatys_2016",
-    "pystiche",
-    "pytorch_tutorial",
-    "crowsonkb",
-    "gordicaleksa",
-]
-
 # Arguments that make a run last a second.
 TINY = ("size=32", "budget.evaluations=3", "model.weights=embedded")
 

@@ -15,7 +15,6 @@ import nst
 from nst.cli import app, build, schema, settings
 from nst.errors import InputError
 from nst.run.strategy import Alone
-from support import PRESETS
 
 CONF = app.config_dir()
 # Of `hydra` and `rounding` other tests and options know.
@@ -65,15 +64,12 @@ def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
     assert isinstance(options, schema.RunConf)
 
 
-# Those of other programs run in tests/test_presets.py.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "optimizer"),
-    [*((name, "lbfgs") for name in EXPERIMENTS if name not in PRESETS), ("reference", "adam")],
+    [*((name, "lbfgs") for name in EXPERIMENTS), ("reference", "adam")],
 )
-def test_every_experiment_of_nst_runs_shrunk(
-    experiment: str, optimizer: str, tmp_path: Path
-) -> None:
+def test_every_experiment_runs_shrunk(experiment: str, optimizer: str, tmp_path: Path) -> None:
     chosen = f"experiment={experiment}", f"optimizer={optimizer}"
     first = config(*chosen).schedule.scales[0]
     size = 96 if first < 1 else 32  # a quarter of it must do for the network

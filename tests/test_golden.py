@@ -39,7 +39,7 @@ from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG
 from nst.network.weights import Weights, file_weights
 from nst.objective import transfer
-from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
+from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE, TAPS
 from nst.optim import optimizers
 from nst.pictures import images
 from nst.run.records import Budget, Outcome
@@ -118,7 +118,7 @@ def nst_run(
     canvas = inits.Canvas(content.float(), [style.float()], [1.0], seed, load=NotImplemented)
     start = INIT[init](canvas)
     objective = transfer(
-        VGG(file_weights(network[1]).tensors, [*GATYS_CONTENT, *GATYS_STYLE]).to(dtype),
+        VGG(file_weights(network[1]).tensors, TAPS).to(dtype),
         content,
         style,
         content_layers=GATYS_CONTENT,
@@ -273,7 +273,7 @@ def twins(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "init", "evaluations"),
-    [("lbfgs", "random", 40), ("lbfgs", "content", 40), ("adam", "random", 15)],
+    [("lbfgs", "random", 60), ("lbfgs", "content", 60), ("adam", "random", 15)],
 )
 def test_float64_twins(
     golden_network: Network, optimizer: Literal["adam", "lbfgs"], init: str, evaluations: int

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from forking import TIMEOUT
 from nst.cli import app
 from nst.errors import InputError
 from nst.files import hold
@@ -127,7 +126,7 @@ def test_slurm(tmp_path: Path) -> None:
 def test_slurm_runs_a_job_again_whose_time_is_up(tmp_path: Path) -> None:
     """SIGUSR1, as `sbatch --signal=B:USR1@60` sends it: saved, requeued, gone on with."""
     run = tmp_path / "run"
-    long = "size=32 model.weights=embedded budget.evaluations=300 optimizer=adam"
+    long = "size=32 model.weights=embedded budget.evaluations=500 optimizer=adam"
     script = tmp_path / "job.sh"
     script.write_text(
         f"#!/bin/sh\nexec {sys.executable} -m nst {long} output.image_every=10 hydra.run.dir=run\n"
@@ -159,8 +158,8 @@ def test_slurm_runs_a_job_again_whose_time_is_up(tmp_path: Path) -> None:
     slurm("scontrol", "update", f"JobId={job}", "StartTime=now+3")
     wait(lambda: status() == "ok")
     record = json.loads((run / "result.json").read_text())
-    assert record["evaluations"] == 300
-    assert 10 <= record["resumed_after"] < 300
+    assert record["evaluations"] == 500
+    assert 10 <= record["resumed_after"] < 500
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
@@ -205,7 +204,7 @@ def test_killed_sweep_is_taken_up(launcher: str | None, tmp_path: Path) -> None:
         try:
             wait_until(lambda: in_the_middle(tmp_path), running)
             os.kill(workers(running.pid)[0] if launcher else running.pid, signal.SIGKILL)
-            _, errors = running.communicate(timeout=TIMEOUT)
+            _, errors = running.communicate(timeout=60)
         finally:
             running.kill()
     before = stamps(tmp_path)
@@ -231,7 +230,7 @@ def test_interrupted_sweep_is_reported_and_exits_with_130(tmp_path: Path) -> Non
         try:
             wait_until(lambda: losses.exists() and losses.stat().st_size > 0, running)
             running.send_signal(signal.SIGINT)
-            running.communicate(timeout=TIMEOUT)
+            running.communicate(timeout=60)
         finally:
             running.kill()
     assert running.returncode == 130

@@ -10,7 +10,7 @@ from nst.errors import InputError
 from nst.network.vgg import Trunk
 from nst.network.weights import Weights, embedded_weights
 from nst.objective import magnitudes
-from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
+from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE, TAPS
 
 KEYS = [f"content/{tap}" for tap in GATYS_CONTENT] + [f"style/{tap}" for tap in GATYS_STYLE]
 
@@ -32,7 +32,7 @@ def times(weights: Weights, factor: float) -> Weights:
 @pytest.mark.slow
 def test_distances_are_brought_to_those_of_caffe(trunk: Trunk) -> None:
     found = magnitudes.factors(trunk, KEYS)
-    own = magnitudes.distances(trunk, tuple(GATYS_CONTENT | GATYS_STYLE))
+    own = magnitudes.distances(trunk, TAPS)
     for key in KEYS:
         assert found[key] * own[key] == pytest.approx(magnitudes._CAFFE[key])
 

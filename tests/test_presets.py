@@ -17,8 +17,17 @@ from nst.objective import transfer
 from nst.objective.magnitudes import factors
 from nst.pictures.images import MEAN, STD
 from nst.run.strategy import Alone
-from support import PRESETS, Command, composed
+from support import Command, composed
 
+PRESETS = [
+    "neural_style_pt",
+    "johnson",
+    "gatys_2016",
+    "pystiche",
+    "pytorch_tutorial",
+    "crowsonkb",
+    "gordicaleksa",
+]
 RELUS = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
 
 

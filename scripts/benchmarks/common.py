@@ -12,7 +12,7 @@ from nst.network.architecture import VGG_19
 from nst.network.vgg import VGG
 from nst.network.weights import Weights
 from nst.objective import Objective, Precision, transfer
-from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE
+from nst.objective.yardstick import GATYS_CONTENT, GATYS_STYLE, TAPS
 
 # Of the checkout.
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -23,7 +23,7 @@ def objective(
 ) -> Objective:
     """What `reference_loop` minimises, on the pictures' device."""
     return transfer(
-        VGG(weights.tensors, [*GATYS_CONTENT, *GATYS_STYLE], "max").to(content.device),
+        VGG(weights.tensors, TAPS, "max").to(content.device),
         content,
         style,
         content_layers=GATYS_CONTENT,
