@@ -21,6 +21,10 @@ _EVALUATION = 3
 _SHARE = 0.5
 # The same where it would be too little for the fewest pairs.
 _MOST = 0.9
+# Rows with more bytes go through a CPU one by one. They come from memory, which BLAS's products of
+# a matrix and a vector read a tenth to a third more slowly; the calls would take that for shorter
+# ones.
+_LONG = 1 << 20
 
 
 def beside(steps: int) -> int:
@@ -162,8 +166,8 @@ class History:
         u = self._inverse.mT @ (self._curvatures * v + self._gamma * (self._yy @ v - yg))
         factors = torch.stack([-u, self._gamma * v]).to(self._s.dtype)
         direction = gradient * -self._gamma.to(gradient)
-        for ring, own in zip((self._s, self._y), factors, strict=True):
-            for rows in self._in_use():
+        for ring, own in (self._y, factors[1]), (self._s, factors[0]):
+            for rows in reversed(self._in_use()):
                 _combine(direction, ring[rows], own[rows])
         return direction
 
@@ -205,13 +209,28 @@ class History:
         found = vector.new_zeros((2, self._rows))
         for ring, products in zip((self._s, self._y), found, strict=True):
             for rows in self._in_use():
-                torch.mv(ring[rows], vector, out=products[rows])
+                _project(vector, ring[rows], products[rows])
         return found.to(self._gamma.dtype)
+
+
+def _one_by_one(rows: Tensor) -> bool:
+    return rows.is_cpu and rows.dtype != torch.bfloat16 and rows[0].nbytes > _LONG
+
+
+def _project(vector: Tensor, rows: Tensor, products: Tensor) -> None:
+    """Write down a vector's product with each of some rows."""
+    if _one_by_one(rows):
+        torch.stack([row @ vector for row in rows], out=products)
+    else:
+        torch.mv(rows, vector, out=products)
 
 
 def _combine(result: Tensor, rows: Tensor, factors: Tensor) -> None:
     """Add rows, each times its factor, to a vector."""
-    if rows.dtype == result.dtype:
+    if _one_by_one(rows):
+        for row, factor in zip(reversed(rows.unbind()), reversed(factors.tolist()), strict=True):
+            result.add_(row, alpha=factor)
+    elif rows.dtype == result.dtype:
         result.addmv_(rows.mT, factors)
     else:
         result += factors @ rows
