@@ -32,7 +32,7 @@ INSIDE = {
         "products": set(),
         "tiling": set(),
         "variation": set(),
-        "cost": {"statistics"},
+        "cost": {"statistics", "tiling"},
         "masks": set(),
         "statistics": {"products", "tiling"},
         "magnitudes": {"statistics"},

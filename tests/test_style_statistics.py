@@ -521,8 +521,10 @@ def test_what_statistics_keep_counts_in_the_estimate_of_memory() -> None:
     both_terms = [(MSE(), taps), (Gram(), taps)]
     assert cost(both_terms, joint=False).piece == pytest.approx(2 * cost(both_terms).piece)
     found = cost([(Gram(), taps)])
-    piece, tile = 1000**2, (64 + 2 * VGG_19.halos(["relu3_1"])[0]) ** 2
-    for tile_size, count in ((None, piece), (1000, piece), (64, tile)):
+    piece, halo = 1000**2, VGG_19.halos(["relu3_1"])[0]
+    # One in the middle; of the two halves each has the other one at one side.
+    tiles = {64: (64 + 2 * halo) ** 2, 500: (500 + halo) ** 2}
+    for tile_size, count in {None: piece, 1000: piece, **tiles}.items():
         needed = found.network + found.pixel * 1000**2 + found.piece * count
         assert found.needed(1000, 1000, tile_size) == int(needed)
         assert found.largest_piece(1000, 1000, tile_size) == 4 * 64 * count
@@ -534,7 +536,7 @@ def test_the_measurement_at_the_end_counts_where_it_takes_the_most() -> None:
     deepest = VGG_19.convolutions_for(["relu5_1"])
     # Of two networks: the run's own, which is one layer, and the yardstick's.
     assert alone.network == 4 * 9 * (3 * 64 + sum(one.inputs * one.outputs for one in deepest))
-    assert alone.halo == 2 * VGG_19.halos(["relu5_1"])[0]
+    assert alone.halos == VGG_19.halos(["relu5_1"])
     both = replace(shallow, after=alone)
     assert both.needed(512, 512) == alone.needed(512, 512) > shallow.needed(512, 512)
     deep = cost([(Gram(), ["relu5_1"])])

@@ -255,6 +255,8 @@ def test_each_position_of_each_map_lies_in_one_core(
     height: int, width: int, tile_size: int, tap: str
 ) -> None:
     tiles = tiling.tiles(height, width, tile_size, VGG_19.halos([tap]))
+    pixels = [torch.zeros(height, width)[tile.whole(0)].numel() for tile in tiles]
+    assert tiling.largest_tile(height, width, tile_size, VGG_19.halos([tap])) == max(pixels)
     unit = 1 << VGG_19.level(tap)
     for level in range(VGG_19.level(tap) + 1):
         count = torch.zeros(height >> level, width >> level, dtype=torch.int)

@@ -21,6 +21,7 @@ from nst.network.architecture import VGG_19, Architecture
 from nst.network.vgg import Pooling
 from nst.objective.statistics import Comparison, Distribution, Positions, Statistic
 from nst.objective.statistics.gaussian import Gaussian
+from nst.objective.tiling import largest_tile
 
 # What a picture's own tensors take per pixel beside the optimizer's: the pictures, the variables
 # and the best image; and in an evaluation the image and its gradient, and what the gamut and the
@@ -48,14 +49,14 @@ class Cost:
         network: of its filters, with those in float32 that measure the picture at the end.
         pixel: for each px of the picture, whether it is tiled or not.
         piece: for each px of a tile with its halo, or of the picture where it is taken as a whole.
-        halo: px on both sides of a tile together.
+        halos: of its tiles, see `nst.network.architecture.Architecture.halos`.
         after: what the measurement of the finished picture costs, when the evaluations are done.
     """
 
     network: int
     pixel: float
     piece: float
-    halo: int
+    halos: tuple[int, ...]
     after: "Cost | None" = None
 
     def needed(self, height: int, width: int, tile_size: int | None = None) -> int:
@@ -67,17 +68,12 @@ class Cost:
             tile_size: see `nst.objective.Objective`.
         """
         outside = self.network + self.pixel * height * width
-        found = int(outside + self.piece * self._piece(height, width, tile_size))
+        found = int(outside + self.piece * largest_tile(height, width, tile_size, self.halos))
         return max(found, self.after.needed(height, width, tile_size)) if self.after else found
 
     def largest_piece(self, height: int, width: int, tile_size: int | None) -> int:
         """Bytes of the largest layer of an evaluation, in float32."""
-        return LARGEST * self._piece(height, width, tile_size)
-
-    def _piece(self, height: int, width: int, tile_size: int | None) -> int:
-        if tile_size is None or max(height, width) <= tile_size:
-            return height * width
-        return min(height, tile_size + self.halo) * min(width, tile_size + self.halo)
+        return LARGEST * largest_tile(height, width, tile_size, self.halos)
 
 
 def cost(
@@ -101,7 +97,7 @@ def cost(
     terms = [(statistic, list(taps)) for statistic, taps in terms]
     taps = [tap for _, own in terms for tap in own]
     if not taps:
-        return Cost(0, BYTES_OF_PICTURE, 0.0, 0)
+        return Cost(0, BYTES_OF_PICTURE, 0.0, (0,))
     itemsize = 2 if precision == "bf16" else 4
     filters = _filters(architecture, taps)
     pixel: float = BYTES_OF_PICTURE
@@ -117,7 +113,7 @@ def cost(
         network=filters * (itemsize + 4 if itemsize < 4 else itemsize),
         pixel=pixel,
         piece=piece,
-        halo=2 * architecture.halos(taps)[0],
+        halos=architecture.halos(taps),
     )
 
 
@@ -132,7 +128,7 @@ def measurement(architecture: Architecture, *networks: Collection[str]) -> Cost:
         network=sum(_filters(architecture, taps) for taps in networks) * torch.float32.itemsize,
         pixel=BYTES_OF_PICTURE,
         piece=OF_LARGEST_ALONE * LARGEST,
-        halo=2 * max(architecture.halos(taps)[0] for taps in networks),
+        halos=max(architecture.halos(taps) for taps in networks),
     )
 
 

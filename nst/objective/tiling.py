@@ -100,10 +100,19 @@ def tiles(height: int, width: int, tile_size: int | None, halos: tuple[int, ...]
             before the deepest tap need, but at least one. None is one tile for all.
         halos: of the network's taps, see `nst.network.architecture.Architecture.halos`.
     """
-    unit = 1 << (len(halos) - 1)
-    most = max(height, width) if tile_size is None else max(1, tile_size // unit)
-    spans = (_spans(size, most, unit) for size in (height, width))
+    spans = (_spans(size, tile_size, halos) for size in (height, width))
     return [Tile(rows, columns, halos) for rows, columns in product(*spans)]
+
+
+def largest_tile(height: int, width: int, tile_size: int | None, halos: tuple[int, ...]) -> int:
+    """How many pixels the largest of `tiles` has with its halo, for the same arguments."""
+
+    def longest(size: int) -> int:
+        wholes = (span.core(0, halos[0]) for span in _spans(size, tile_size, halos))
+        lengths: list[int] = [whole.stop - whole.start for whole in wholes]
+        return max(lengths)
+
+    return longest(height) * longest(width)
 
 
 def features(
@@ -164,10 +173,11 @@ class Differentiated(torch.autograd.Function):
         return ctx.gradient.pop().mul_(slope), None, None
 
 
-def _spans(size: int, units: int, unit: int) -> list[Span]:
-    """Cut an axis into as few cores of at most so many units as will do, about equally long."""
+def _spans(size: int, tile_size: int | None, halos: tuple[int, ...]) -> list[Span]:
+    """Cut an axis into as few cores as will do, about equally long."""
+    unit = 1 << (len(halos) - 1)
     whole = -(-size // unit)
-    count = -(-whole // units)
+    count = 1 if tile_size is None else -(-whole // max(1, tile_size // unit))
     edges = [min(size, whole * index // count * unit) for index in range(count + 1)]
     return [Span(start, stop, size) for start, stop in pairwise(edges)]
 
