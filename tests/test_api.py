@@ -29,7 +29,7 @@ from nst.pictures import images
 from nst.run.devices import resolve_device
 from nst.run.records import Row
 from nst.run.results import Result, Start
-from nst.run.tracking import JsonLines, TensorBoard, Tracker
+from nst.run.tracking import JsonLines, Progress, TensorBoard, Tracker
 from support import stylize
 
 SHALLOW = {
@@ -156,6 +156,21 @@ def test_sinks_see_start_rows_images_and_end(content_path: Path, style_path: Pat
         f"image 2 {shape}",
         "end evaluations",
     ]
+
+
+def test_whole_time_is_told_from_evaluations_of_the_full_size(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    progress, nothing = Progress(bar=False), torch.zeros(1, 3, 4, 4)
+    progress.on_start(Start(nothing, [], [], [], nst.Budget(evaluations=50), "", "", "", {}))
+    # Of a sixteenth of the pixels, but half of the time.
+    cost = seconds = 0.0
+    for number, scale in enumerate([0.25] * 20 + [1.0] * 10, start=1):
+        cost, seconds = cost + scale**2, seconds + (0.5 if scale < 1 else 1)
+        progress.on_evaluation(Row(1, number, seconds, {}, 1.0, {}, scale, cost))
+    # Ten seconds for those, and 48.75 evaluations more.
+    assert caplog.messages == ["1.000 s per evaluation, about 59 s in all"]
 
 
 def test_checkpoint_and_resume(content_path: Path, style_path: Path, tmp_path: Path) -> None:

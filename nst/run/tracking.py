@@ -250,7 +250,8 @@ class Progress(Tracker):
         bar: whether there is a bar; of runs side by side each would write over the others'.
     """
 
-    # Evaluations to time before the estimate; the first, which warms up, is left out.
+    # Evaluations to time before the estimate; the first, which warms up, is left out, and so are
+    # those in smaller sizes, which take longer for each of their pixels.
     _SAMPLE = 5
 
     def __init__(self, bar: bool = True) -> None:
@@ -284,10 +285,12 @@ class Progress(Tracker):
             return
         self._bar.set_postfix(loss=f"{row.total:.4g}", step=row.step, refresh=False)
         self._bar.update(row.cost - self._bar.n)
+        if row.scale < 1:
+            return
         self._first = self._first or row
         if row.evaluation - self._first.evaluation == self._SAMPLE:
             self._bar.clear()  # a log line would otherwise begin behind the bar
-            self._estimate((row.seconds - self._first.seconds) / (row.cost - self._first.cost))
+            self._estimate(row, (row.seconds - self._first.seconds) / self._SAMPLE)
             self._bar.refresh()
 
     def on_end(self, result: Result) -> None:
@@ -300,13 +303,13 @@ class Progress(Tracker):
         if self._bar is not None:
             self._bar.close()
 
-    def _estimate(self, each: float) -> None:
-        """Log what the whole run will take, from the seconds of a full-size evaluation."""
+    def _estimate(self, row: Row, each: float) -> None:
+        """Log what the whole run will take, from the seconds of an evaluation after a row."""
         assert self._start is not None  # noqa: S101 - on_start comes first
         budget = self._start.budget
         bounds = []
         if budget.evaluations is not None:
-            bounds.append(budget.evaluations * each)
+            bounds.append(row.seconds + (budget.evaluations - row.cost) * each)
         if budget.seconds is not None:
             bounds.append(budget.seconds)
         if bounds:
