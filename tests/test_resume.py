@@ -72,9 +72,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_run_killed_at_twenty_random_moments_ends_with_the_same_image(
     undisturbed: Path, tmp_path: Path
 ) -> None:
-    run, kills = tmp_path / "run", 0
+    run, kills = tmp_path / "outputs" / "single" / "lake", 0
     generator = random.Random(0)
-    process = start(tmp_path, *ARGUMENTS, "hydra.run.dir=run")
+    command = [*ARGUMENTS, "name=lake"]
+    process = start(tmp_path, *command)
     while kills < 20:
         # From within its start to well into its work, where it is saving half of the time.
         process.join(generator.choice([0.2, generator.uniform(0.5, 3)]))
@@ -86,9 +87,8 @@ def test_run_killed_at_twenty_random_moments_ends_with_the_same_image(
             assert process.exitcode == 0
             assert_equal(run, undisturbed)
             shutil.rmtree(run)
-        saved = any(run.glob("checkpoint*.pt"))
-        again = ["resume=run"] if saved else [*ARGUMENTS, "hydra.run.dir=run"]
-        process = start(tmp_path, *again)
+        by_folder = any(run.glob("checkpoint*.pt")) and kills % 2
+        process = start(tmp_path, *(["resume=outputs/single/lake"] if by_folder else command))
     process.join(120)
     assert process.exitcode == 0
     assert_equal(run, undisturbed)
