@@ -16,7 +16,12 @@ import tempfile
 import warnings
 from pathlib import Path
 
-IMPORTED = ("torch.utils.tensorboard", "nst.cli.app", "nst.report")
+from hydra.core.plugins import Plugins
+
+IMPORTED = (
+    *("nst.cli.app", "nst.report", "safetensors.torch", "tqdm.auto"),
+    *("torch.utils.tensorboard", "tensorboard.plugins.hparams.metadata"),
+)
 # Seconds that no command takes.
 TIMEOUT = 300
 
@@ -59,6 +64,7 @@ def serve() -> None:
     """Become the commands that are asked for, one per line; answer with their exit codes."""
     for name in IMPORTED:
         importlib.import_module(name)
+    Plugins.instance()  # imports Hydra's
     gc.freeze()  # or each command looks through all of it again and again
     for line in sys.stdin:
         child = os.fork()
