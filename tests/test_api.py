@@ -84,15 +84,20 @@ def test_tensorboard_shows_smaller_copies_of_large_images(tmp_path: Path, style_
     "schedule", [SINGLE, [nst.Scale(0.75, 2), nst.Scale(1.0, None, detail=True)]]
 )
 def test_no_picture_is_held_while_the_image_is_optimised(
-    content_path: Path, style_path: Path, schedule: list[nst.Scale], color: nst.colors.Color
+    content_path: Path,
+    style_path: Path,
+    schedule: list[nst.Scale],
+    color: nst.colors.Color,
+    tmp_path: Path,
 ) -> None:
     held = []
 
     class Watch(Tracker):
         def on_evaluation(self, row: Row) -> None:
-            held.extend(one for one in gc.get_objects() if type(one) is _View)
+            held.extend(one for one in gc.get_objects() if type(one) in (_View, Start))
 
-    result = run(content_path, style_path, schedule=schedule, color=color, sinks=[Watch()])
+    sinks = [Progress(bar=False), TensorBoard(tmp_path, "", lambda start: {}), Watch()]
+    result = run(content_path, style_path, schedule=schedule, color=color, sinks=sinks)
     assert len(result.losses) >= 6
     assert not held
 

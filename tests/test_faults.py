@@ -236,8 +236,11 @@ def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
     assert chosen(2 * in_tiles - 2) == 384
     assert chosen(2 * in_tiles, kept=2) == 384
     assert chosen(2 * (in_tiles + 2), kept=2) == 512
-    # The optimizer needs most of it, and tiles are small but fit.
-    assert chosen(2 * in_tiles, kept=in_tiles) == 256
+    # More of what is free rather than small tiles.
+    quite_small, small = (GATYS.needed(2000, 3000, size) for size in (256, 192))
+    assert chosen(2 * quite_small) == chosen(int(in_tiles / 0.75) + 2) == 512
+    assert chosen(int(quite_small / 0.75) - 2) == chosen(2 * in_tiles, kept=in_tiles) == 384
+    assert chosen(int(small / 0.9) + 2) == 192
     assert chosen(1) == 64
     assert chosen(1, "full") is None
     assert chosen(2 * whole, "tiled") == chosen(None, "tiled") == 1024
@@ -247,7 +250,7 @@ def test_auto_tiles_what_takes_more_than_half_of_what_is_free(
             nst.Compute(**options)
     # The whole is less than half, but does not fit beside the optimizer.
     assert chosen(3 * whole, kept=whole) is None
-    assert chosen(3 * whole, kept=2 * whole) == 256
+    assert chosen(3 * whole, kept=2 * whole) == 768
 
 
 @pytest.mark.parametrize(

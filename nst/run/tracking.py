@@ -19,7 +19,7 @@ from torch.utils.tensorboard.summary import hparams as hparams_summaries
 from nst.files import atomic_write
 from nst.pictures import images
 from nst.pictures.regions import tinted
-from nst.run.records import Row
+from nst.run.records import Budget, Row
 from nst.run.results import Result, Start
 
 log = logging.getLogger(__name__)
@@ -263,13 +263,13 @@ class Progress(Tracker):
         self._tqdm = tqdm
         self._shown = bar and (sys.stderr.isatty() or "ipykernel.zmqshell" in sys.modules)
         self._bar: tqdm[Any] | None = None
-        self._start: Start | None = None
+        self._budget: Budget | None = None
         self._first: Row | None = None
         self._began = 0.0
 
     def on_start(self, start: Start) -> None:
         """Open the bar."""
-        self._start = start
+        self._budget = start.budget
         self._began = time.perf_counter()
         self._bar = self._tqdm(
             total=start.budget.evaluations,
@@ -305,8 +305,8 @@ class Progress(Tracker):
 
     def _estimate(self, row: Row, each: float) -> None:
         """Log what the whole run will take, from the seconds of an evaluation after a row."""
-        assert self._start is not None  # noqa: S101 - on_start comes first
-        budget = self._start.budget
+        budget = self._budget
+        assert budget is not None  # noqa: S101 - on_start comes first
         bounds = []
         if budget.evaluations is not None:
             bounds.append(row.seconds + (budget.evaluations - row.cost) * each)
