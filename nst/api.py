@@ -26,7 +26,8 @@ from nst.objective.magnitudes import factors
 from nst.objective.objective import fitted
 from nst.objective.statistics.base import described
 from nst.objective.tiling import tiles
-from nst.objective.yardstick import TAPS, yardstick
+from nst.objective.yardstick import TERMS as YARDSTICK
+from nst.objective.yardstick import yardstick
 from nst.optim import colors, gamuts, inits, optimizers, parametrizations, schedules
 from nst.optim.colors import Color
 from nst.optim.gamuts import Gamut
@@ -323,22 +324,21 @@ def _estimate(
 ) -> Cost:
     """What evaluations take of memory, and the measurement of the picture after them."""
     statistics = loss.content_loss, loss.style_loss
-    terms = zip(loss.factors, statistics, loss.layers, strict=True)
+    parts = zip(loss.factors, statistics, loss.layers, strict=True)
+    terms = [(statistic, [*taps]) for factor, statistic, taps in parts if factor]
     masked = 0 if len(areas) == 1 and areas[0].mask is None else len(areas)
     found = cost(
-        [(statistic, taps) for factor, statistic, taps in terms if factor],
+        terms,
         precision,
         masked,
         trunk.weights.architecture,
         trunk.pooling,
         loss.joint,
     )
-    # The yardstick takes the run's own network where that is deep enough.
-    networks = [loss.taps] if {*loss.taps} >= {*TAPS} else [loss.taps, TAPS]
     return replace(
         found,
         pixel=found.pixel + color.bytes_of_pixel,
-        after=measurement(trunk.weights.architecture, *networks),
+        after=measurement(trunk.weights.architecture, terms, YARDSTICK, masked),
     )
 
 

@@ -20,6 +20,7 @@ from nst.objective import Objective, Precision, transfer
 from nst.objective.batch import Batch, signature
 from nst.objective.cost import (
     BYTES_OF_GAUSSIAN,
+    BYTES_OF_MEASUREMENT,
     BYTES_OF_REGION,
     BYTES_OF_VALUE,
     cost,
@@ -532,11 +533,18 @@ def test_what_statistics_keep_counts_in_the_estimate_of_memory() -> None:
 
 def test_the_measurement_at_the_end_counts_where_it_takes_the_most() -> None:
     shallow = cost([(Gram(), ["relu1_1"])], "bf16")
-    alone = measurement(VGG_19, ["relu1_1"], ["relu5_1"])
+    yardstick = [(MSE(), ["relu4_2"]), (Gram(), ["relu5_1"])]
+    alone = measurement(VGG_19, [(Gram(), ["relu1_1"])], yardstick)
     deepest = VGG_19.convolutions_for(["relu5_1"])
     # Of two networks: the run's own, which is one layer, and the yardstick's.
     assert alone.network == 4 * 9 * (3 * 64 + sum(one.inputs * one.outputs for one in deepest))
     assert alone.halos == VGG_19.halos(["relu5_1"])
+    assert alone.pixel == BYTES_OF_MEASUREMENT + 4 * 512 / 64  # the content's features
+    of_run = measurement(VGG_19, yardstick, [*reversed(yardstick)])
+    assert of_run.pixel == alone.pixel
+    twice = measurement(VGG_19, [(MSE(), ["relu4_2"]), (Covariance(), ["relu5_1"])], yardstick)
+    assert twice.pixel == alone.pixel + 4 * 512 / 64
+    assert twice.network == of_run.network < alone.network
     both = replace(shallow, after=alone)
     assert both.needed(512, 512) == alone.needed(512, 512) > shallow.needed(512, 512)
     deep = cost([(Gram(), ["relu5_1"])])

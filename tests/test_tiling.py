@@ -352,9 +352,13 @@ def test_run_with_tiles_is_the_run_without(content_path: Path, style_path: Path)
         assert b.total == pytest.approx(a.total, rel=1e-4)
     assert tiled.yardstick == pytest.approx(whole.yardstick, rel=1e-3)
     # The yardstick's network would take more than small tiles spare.
-    with patch("nst.run.memory.free", return_value=25 << 20), patch("nst.api.TAPS", ()):
-        assert run().start.tile_size == 64
-        assert run(joint=False).start.tile_size is None
+    with patch("nst.api.YARDSTICK", ()):
+        with patch("nst.run.memory.free", return_value=14 << 20):
+            assert run().start.tile_size == 64
+        with patch("nst.run.memory.free", return_value=25 << 20):
+            # More than half of it, but tiles that are worth while are larger than the picture.
+            assert run().start.tile_size is None
+            assert run(joint=False).start.tile_size is None
     with patch("nst.run.memory.free", return_value=2**20):
         with pytest.raises(InputError, match=r"size=96: .* in tiles of 64 px take .* are free$"):
             run()

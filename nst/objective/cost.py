@@ -12,7 +12,7 @@ the middle, and right within 15 % for the median of a few (`tests/test_memory_es
 than 512 px gaps take more.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ import torch
 from nst.network.architecture import VGG_19, Architecture
 from nst.network.vgg import Pooling
 from nst.objective.statistics import Comparison, Distribution, Positions, Statistic
+from nst.objective.statistics.base import described
 from nst.objective.statistics.gaussian import Gaussian
 from nst.objective.tiling import largest_tile
 
@@ -27,6 +28,9 @@ from nst.objective.tiling import largest_tile
 # and the best image; and in an evaluation the image and its gradient, and what the gamut and the
 # Fourier transforms make of both.
 BYTES_OF_PICTURE = 102
+# The same in the measurement at the end: the pictures, the best and the last image, what is saved
+# of it, and what they are made of. Runs at 1536 and 8192 px, in tiles, took 126 to 144.
+BYTES_OF_MEASUREMENT = 128
 # Factors of what is saved, and of the largest layer.
 OF_SAVED, OF_LARGEST = 1.06, 2.65
 # Of the largest layer, where nothing is differentiated. Runs at 512 and 768 px took 0.9 to 1.2
@@ -117,16 +121,39 @@ def cost(
     )
 
 
-def measurement(architecture: Architecture, *networks: Collection[str]) -> Cost:
+def measurement(
+    architecture: Architecture,
+    terms: Iterable[tuple[Statistic, Iterable[str]]],
+    yardstick: Iterable[tuple[Statistic, Iterable[str]]],
+    regions: int = 0,
+) -> Cost:
     """What the measurement of a picture costs, in float32 and without gradients.
+
+    By the yardstick too, unless its terms are the run's own; it takes the run's own network where
+    that is deep enough.
 
     Args:
         architecture: of the network.
-        networks: the layers that each of the networks for it has.
+        terms: the run's own, of each its statistic and its layers.
+        yardstick: likewise.
+        regions: see `cost`.
     """
+    objectives = [[(one, tap) for one, taps in own for tap in taps] for own in (terms, yardstick)]
+    ours, others = ({(described(one), tap) for one, tap in own} for own in objectives)
+    if ours == others:
+        objectives.pop()
+    networks = [{tap for _, tap in own} for own in objectives]
+    if networks[0] >= networks[-1]:
+        networks = networks[:1]
+    itemsize = torch.float32.itemsize
     return Cost(
-        network=sum(_filters(architecture, taps) for taps in networks) * torch.float32.itemsize,
-        pixel=BYTES_OF_PICTURE,
+        network=sum(_filters(architecture, taps) for taps in networks) * itemsize,
+        pixel=BYTES_OF_MEASUREMENT
+        + sum(
+            _kept(one, tap, architecture, itemsize, max(1, regions))
+            for own in objectives
+            for one, tap in own
+        ),
         piece=OF_LARGEST_ALONE * LARGEST,
         halos=max(architecture.halos(taps) for taps in networks),
     )

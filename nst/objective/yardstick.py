@@ -17,6 +17,8 @@ from nst.objective.transfer import regions_of, transfer
 GATYS_CONTENT = {"relu4_2": 1.0}
 GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "relu5_1": 1.0}
 TAPS = (*GATYS_CONTENT, *GATYS_STYLE)
+# Its statistics and their layers.
+TERMS = ((MSE(), (*GATYS_CONTENT,)), (Gram(), (*GATYS_STYLE,)))
 
 
 @torch.no_grad()

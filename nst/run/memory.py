@@ -74,6 +74,8 @@ def choose_tile_size(
         tile_size = None
     elif tile_size is None:
         tile_size = _largest_that_fits(room, height, width, cost, kept)
+        if tile_size >= max(height, width):
+            tile_size = None
     if room is None:
         return tile_size
 
