@@ -117,7 +117,7 @@ class RunConf:
         if ".." in Path(self.name).parts:
             raise InputError(
                 f"name must not contain .., which leaves outputs, not {self.name} "
-                "(hydra.sweep.dir=PATH puts a sweep elsewhere)"
+                "(hydra.run.dir=PATH puts a run elsewhere, hydra.sweep.dir=PATH a sweep)"
             )
         at_least("tile_size", self.tile_size, 64)
         at_least("seed", self.seed, 0)
