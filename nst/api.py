@@ -338,7 +338,7 @@ def _estimate(
     return replace(
         found,
         pixel=found.pixel + color.bytes_of_pixel,
-        after=measurement(trunk.weights.architecture, terms, YARDSTICK, masked),
+        after=measurement(trunk.weights.architecture, terms, YARDSTICK.values(), masked),
     )
 
 

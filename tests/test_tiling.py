@@ -352,7 +352,7 @@ def test_run_with_tiles_is_the_run_without(content_path: Path, style_path: Path)
         assert b.total == pytest.approx(a.total, rel=1e-4)
     assert tiled.yardstick == pytest.approx(whole.yardstick, rel=1e-3)
     # The yardstick's network would take more than small tiles spare.
-    with patch("nst.api.YARDSTICK", ()):
+    with patch("nst.api.YARDSTICK", {}):
         with patch("nst.run.memory.free", return_value=14 << 20):
             assert run().start.tile_size == 64
         with patch("nst.run.memory.free", return_value=25 << 20):

@@ -9,7 +9,7 @@ from torch import Tensor
 from nst.network.vgg import Trunk
 from nst.objective.balanced import emphasis, scales
 from nst.objective.objective import Objective, fitted
-from nst.objective.statistics import MSE, Gram
+from nst.objective.statistics import MSE, Gram, Statistic
 from nst.objective.statistics.base import described
 from nst.objective.terms import Region, Terms
 from nst.objective.transfer import regions_of, transfer
@@ -17,8 +17,11 @@ from nst.objective.transfer import regions_of, transfer
 GATYS_CONTENT = {"relu4_2": 1.0}
 GATYS_STYLE = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "relu5_1": 1.0}
 TAPS = (*GATYS_CONTENT, *GATYS_STYLE)
-# Its statistics and their layers.
-TERMS = ((MSE(), (*GATYS_CONTENT,)), (Gram(), (*GATYS_STYLE,)))
+# Its statistics and their layers, by the term.
+TERMS: dict[str, tuple[Statistic, Mapping[str, float]]] = {
+    "content": (MSE(), GATYS_CONTENT),
+    "style": (Gram(), GATYS_STYLE),
+}
 
 
 @torch.no_grad()
@@ -85,8 +88,7 @@ def yardstick(
 
 def _is_yardstick(objective: Objective) -> bool:
     """Whether an objective's distances are those of the yardstick."""
-    layers = {"content": (MSE(), GATYS_CONTENT), "style": (Gram(), GATYS_STYLE)}
-    wanted = {(term, tap, described(own)) for term, (own, taps) in layers.items() for tap in taps}
+    wanted = {(term, tap, described(own)) for term, (own, taps) in TERMS.items() for tap in taps}
     measures = objective.aims.measures
     return {(one.term, one.tap, described(one.statistic)) for one in measures} == wanted
 

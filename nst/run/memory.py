@@ -74,7 +74,7 @@ def choose_tile_size(
         tile_size = None
     elif tile_size is None:
         tile_size = _largest_that_fits(room, height, width, cost, kept)
-        if tile_size >= max(height, width):
+        if tile_size >= max(height, width):  # one tile would be the whole picture
             tile_size = None
     if room is None:
         return tile_size
