@@ -127,6 +127,17 @@ def test_without_a_graph_that_can_be_trusted_kernels_are_launched_one_by_one(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_recordings_leave_no_memory_in_use(weights: Weights) -> None:
+    left = []
+    for _ in range(3):
+        image = parametrizations.pixel(start("cuda"))
+        Evaluation(image, small_objective(weights, "cuda"), recorded=True)()
+        del image
+        left.append(torch.cuda.memory_allocated())
+    assert left[0] == left[1] == left[2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("parametrization", KINDS.values(), ids=KINDS)
 def test_graph_of_a_gpu(

@@ -8,6 +8,8 @@ records it, the others replay it on the same memory.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # Evaluations before the recording, in which libraries choose their algorithms and make their plans.
 _WARM_UP = 3
+# Held by what records: torch allows one recording at a time in a process.
+_RECORDING = Lock()
 
 
 @dataclass(frozen=True)
@@ -118,10 +122,10 @@ def record(
     Raises:
         RuntimeError: something in it cannot be recorded, or there is not enough memory.
     """
-    with torch.cuda.device(device):
+    with _RECORDING, torch.cuda.device(device):
         # Neither the warm-up nor the graph has a use for what was freed before.
         give_back(device)
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside = _aside(device)
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UP):
@@ -136,3 +140,9 @@ def record(
         return found
 
     return replay, expected
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all recordings; what cuBLAS works with takes up to 64 MiB for each stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
