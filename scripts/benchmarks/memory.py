@@ -1,9 +1,9 @@
 """Peak memory of whole runs against the picture's size, each in a process of its own.
 
 A run is `nst.stylize` of two pictures of noise with Adam and two evaluations, in tiles of 512 px or
-as a whole, from reading the pictures to the result and its yardstick; the figure is the largest
-resident memory that the system saw of its process (and on a GPU the most that torch had allocated).
-The program with torch and the network is in it, about 0.5 GiB.
+as a whole, from reading the pictures to the result and its yardstick. The figure is the largest
+resident memory that the system saw of its process, with the program, torch and the network, about
+0.5 GiB, in it; on a GPU it is the most that torch held.
 """
 
 import json
@@ -89,7 +89,7 @@ def run(size: int, memory: Literal["full", "tiled"], precision: Precision, devic
         "tile_size": result.start.tile_size,
     }
     if device.startswith("cuda"):
-        figures["peak"] = torch.cuda.max_memory_allocated()
+        figures["peak"] = torch.cuda.max_memory_reserved()
     print(json.dumps(figures))
 
 
