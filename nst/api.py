@@ -586,6 +586,7 @@ class _Measure:
     def __init__(self, plan: _Plan, beginning: Tensor | None) -> None:
         self.plan = plan
         self._beginning = beginning
+        self._full: Objective | None = None
         self.scales: dict[int, Mapping[str, float]] = {}
         compute, loss = plan.compute, plan.loss
         self._layers = _meant(loss, plan.trunk)
@@ -603,6 +604,14 @@ class _Measure:
         compute = self.plan.compute
         usable = compute.precision != "bf16" and compute.strategy.alone
         return self._network if usable else self.network("fp32")
+
+    def exact(self, network: VGG) -> Objective:
+        """The objective in the full size and float32: the run's own where it is.
+
+        Args:
+            network: for another one, in float32.
+        """
+        return self._full or self.objective(network, self.plan.size, "fp32")
 
     def objective(self, network: VGG, side: int, precision: Precision) -> Objective:
         """The objective in a size."""
@@ -645,7 +654,10 @@ class _Measure:
         strategy = self.plan.compute.strategy
 
         def objective() -> Callable[[Tensor], Terms]:
-            own = self.objective(self._network, side, self.plan.compute.precision)
+            precision = self.plan.compute.precision
+            own = self.objective(self._network, side, precision)
+            if side == self.plan.size and precision == "fp32" and strategy.alone:
+                self._full = own
             self.scales[side] = own.scales
             self.plan.forget_views()  # the evaluations that follow need the room
             return lambda image: strategy.evaluate(own, self.plan.color.seen(image))
@@ -694,7 +706,7 @@ def _result(
     saved = plan.color.seen(saved)
     with tf32(False):
         network = measure.exact_network()
-        objective = measure.objective(network, plan.size, "fp32")
+        objective = measure.exact(network)
         with torch.no_grad():
             terms = objective(saved)
         # A resumed run has not been in all sizes, one whose budget was small neither.

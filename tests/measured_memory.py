@@ -19,7 +19,7 @@ from nst.objective.cost import Cost
 from nst.run.memory import Memory, choose_tile_size
 from support import checker_picture, xor_picture
 
-TILED: dict[str, Any] = {"memory": "tiled", "tile_size": 128}
+TILED: dict[str, Any] = {"memory": "tiled", "tile_size": 256}
 RUNS: dict[str, dict[str, Any]] = {
     "lbfgs": {"optimizer": nst.lbfgs},
     "l2 poolings, pixels": {

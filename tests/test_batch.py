@@ -453,8 +453,7 @@ def test_jobs_that_set_torch_differently_run_one_setting_after_the_other(
 
 @pytest.mark.slow
 @posix
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_signal_ends_all_jobs_which_then_go_on(name: str, code: int, tmp_path: Path) -> None:
+def test_signal_ends_all_jobs_which_then_go_on(tmp_path: Path) -> None:
     long = [each for each in THIN if "evaluations" not in each]
     command = [sys.executable, "-m", "nst", "--multirun", *long]
     command += ["hydra/launcher=batch", "hydra.launcher.jobs=2"]
@@ -475,8 +474,8 @@ def test_signal_ends_all_jobs_which_then_go_on(name: str, code: int, tmp_path: P
                 assert running.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            running.send_signal(getattr(signal, name))
-            assert running.wait(60) == code
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(60) == 143
         finally:
             running.kill()
     found = records(folder)

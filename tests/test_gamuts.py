@@ -128,7 +128,7 @@ def test_black_and_white_areas_can_be_moved(kind: str, value: float) -> None:
 def test_picture_of_one_extreme_can_be_painted_on(level: int, optimizer) -> None:
     """At either bound the image is hardest to move; it gets as far as without a range."""
     content = Image.new("RGB", (48, 40), (level,) * 3)
-    given = {**TINY, "optimizer": optimizer, "budget": nst.Budget(evaluations=60)}
+    given = {**TINY, "optimizer": optimizer, "budget": nst.Budget(evaluations=30)}
     bounded, free = (
         stylize(content, xor_picture(), gamut=gamut, **given)
         for gamut in (gamuts.srgb, gamuts.free)

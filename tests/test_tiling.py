@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -82,8 +83,13 @@ def compare(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(48, 64), (50, 39), (33, 90), (17, 100)])
-@pytest.mark.parametrize("tile_size", [1, 16, 22, 32])
+@pytest.mark.parametrize(
+    ("size", "tile_size"),
+    [
+        ((50, 39), 1),
+        *product([(48, 64), (50, 39), (33, 90), (17, 100)], [16, 22, 32]),
+    ],
+)
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_gradient_and_terms_are_the_whole_pictures(
     weights: Weights, size: tuple[int, int], tile_size: int, pooling: str
