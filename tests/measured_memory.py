@@ -35,13 +35,13 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "distributions, bf16": {
         "optimizer": nst.adam,
-        "loss": {"style_loss": nst.statistics.SlicedWasserstein()},
+        "loss": {"strength": None, "style_loss": nst.statistics.SlicedWasserstein()},
         "compute": {"precision": "bf16"},
     },
     "covariances in two regions, bf16": {
         "optimizer": nst.adam,
         "regions": 2,
-        "loss": {"style_loss": nst.statistics.Wasserstein()},
+        "loss": {"strength": None, "style_loss": nst.statistics.Wasserstein()},
         "compute": {"precision": "bf16"},
     },
     "lbfgs, the content's colours, tiles, bf16": {
