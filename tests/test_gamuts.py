@@ -346,11 +346,16 @@ def measured_again(folder: Path, name: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("gamut", "suffix"),
-    [("srgb", "png"), ("srgb", "jpg"), ("srgb", "webp"), ("srgb", "tiff"), ("free", "png")],
+    ("gamut", "suffix", "more"),
+    [
+        *(("srgb", suffix, ()) for suffix in ("png", "jpg", "webp", "tiff")),
+        ("free", "png", ()),
+        ("srgb", "png", ("precision=bf16",)),
+        ("srgb", "png", ("schedule.scales=[0.7,1]", "schedule.evaluations=[2,null]")),
+    ],
 )
 def test_saved_picture_measures_what_the_record_says(
-    nst_command: Command, tmp_path: Path, suffix: str, gamut: str
+    nst_command: Command, tmp_path: Path, suffix: str, gamut: str, more: tuple[str, ...]
 ) -> None:
     stark_picture().save(tmp_path / "style.png")
     done = nst_command(
@@ -359,6 +364,7 @@ def test_saved_picture_measures_what_the_record_says(
         "style=style.png",
         f"output.format={suffix}",
         f"gamut={gamut}",
+        *more,
         "hydra.run.dir=r",
     )
     assert done.returncode == 0, done.stderr
