@@ -176,7 +176,7 @@ def golden_case(optimizer: str, init: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("init", ["random", "content"])
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", ["adam", pytest.param("lbfgs", marks=pytest.mark.slow)])
 def test_golden_rows(golden_network: Network, optimizer: str, init: str) -> None:
     case = golden_case(optimizer, init)
     outcome = nst_run(
