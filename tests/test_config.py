@@ -67,7 +67,7 @@ def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "optimizer"),
-    # `tests/test_presets.py` runs the one that takes as long as all others.
+    # `tests/test_presets.py` runs the longest, with an optimizer of its own.
     [*((one, "lbfgs") for one in EXPERIMENTS if one != "crowsonkb"), ("reference", "adam")],
 )
 def test_every_experiment_runs_shrunk(experiment: str, optimizer: str, tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def test_a_run_is_planned_for_the_memory_that_it_may_have(
     group: Path, tmp_path: Path, settings: tuple[str, ...]
 ) -> None:
     # As a whole the picture would take more than the limit, in bfloat16 more than may be planned.
-    tall = ("size=512", "resize=stretch", "budget.evaluations=1", "model.weights=embedded")
-    command = [sys.executable, "-m", "nst", *tall, *settings, "hydra.run.dir=run"]
+    picture = ("size=512", "resize=stretch", "budget.evaluations=1", "model.weights=embedded")
+    command = [sys.executable, "-m", "nst", *picture, *settings, "hydra.run.dir=run"]
 
     def enter() -> None:
         (group / "cgroup.procs").write_text(str(os.getpid()))
